@@ -1,0 +1,1 @@
+//! From the final dot to the commit.
