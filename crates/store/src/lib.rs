@@ -8,6 +8,7 @@
 //!
 //! Invariants: `accept` returns Ok only after the commit is synced. A tenant id is part of every row.
 
+pub mod schema;
 pub mod spool;
 pub mod sql;
 pub mod tracking;
@@ -16,6 +17,7 @@ use mail::{BlobId, LaneId, QueueId, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What an operation of the store comes back with, later.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -90,10 +92,36 @@ pub trait MailStore: Send + Sync {
     /// Wakes when entries came to this node that its scheduler does not know (take-over, another node's action, an action by API).
     /// The number counts up.
     fn arrivals(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// A session says that it is between DATA and the final dot; drop it before `accept`. While there are such sessions, a commit
+    /// waits for their company, 1 ms at most.
+    fn in_data(&self) -> InData;
+    /// Which of these messages are in the spool (for the sweep of orphaned blobs).
+    fn existing(&self, ids: Vec<QueueId>) -> Pending<'_, Vec<QueueId>>;
     /// Bytes free for the spool and bytes in all, of its device (or of the blob folder's on PostgreSQL).
     fn free_space(&self) -> std::io::Result<(u64, u64)>;
     /// Stops: commits what waits, gives up the lease so that others take over at once.
     fn close(&self) -> Pending<'_, ()>;
+}
+
+/// One session between DATA and the final dot. Counted while it lives.
+#[derive(Debug, Default)]
+pub struct InData(Option<Arc<AtomicUsize>>);
+
+impl InData {
+    /// Counts one more in `count` until dropped.
+    #[must_use]
+    pub fn enter(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Some(Arc::clone(count)))
+    }
+}
+
+impl Drop for InData {
+    fn drop(&mut self) {
+        if let Some(count) = self.0.take() {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The door to everything kept.

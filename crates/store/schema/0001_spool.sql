@@ -1,0 +1,64 @@
+-- Spool and the frame of tracking. Layout in words: docs/format/spool.md and docs/format/tracking.md.
+--
+-- Written once for both engines. Whole words BIGINT and SMALLINT become INTEGER on SQLite (so a BIGINT PRIMARY KEY is the row id there);
+-- {{blob}} {{strict}} {{norowid}} {{json}} are the other differences; a statement that begins with {{sqlite}} or {{postgres}} is for that engine alone.
+-- Closed sets are small numbers here; their meaning stands in src/spool/code.rs.
+
+-- Small facts about the store itself, by name.
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) {{strict}}{{norowid}};
+
+-- A message in the spool. `blob` and `body`: exactly one is set. `head`: parameters, flags and variants (spool.md), version first.
+-- `body` stands last: what comes before it is read without touching its pages.
+CREATE TABLE message (
+    queue_id     BIGINT   NOT NULL PRIMARY KEY,
+    tenant       BIGINT   NOT NULL,
+    direction    SMALLINT NOT NULL,
+    received_at  BIGINT   NOT NULL,
+    size         BIGINT   NOT NULL,
+    blob         {{blob}},
+    reverse_path TEXT     NOT NULL,
+    head         {{blob}} NOT NULL,
+    body         {{blob}}
+) {{strict}};
+
+-- One recipient of a message. `owner`: epoch of the node whose it is (always 1 on SQLite).
+CREATE TABLE entry (
+    queue_id        BIGINT   NOT NULL,
+    number          BIGINT   NOT NULL,
+    tenant          BIGINT   NOT NULL,
+    owner           BIGINT   NOT NULL,
+    lane            BIGINT   NOT NULL,
+    due             BIGINT   NOT NULL,
+    state           SMALLINT NOT NULL,
+    variant         SMALLINT NOT NULL,
+    notify          SMALLINT NOT NULL,
+    attempts        BIGINT   NOT NULL,
+    expires_at      BIGINT   NOT NULL,
+    delay_notice_at BIGINT,
+    recipient       TEXT     NOT NULL,
+    orcpt           TEXT,
+    reason          TEXT,
+    last_reply      TEXT,
+    forced_next_hop TEXT,
+    PRIMARY KEY (queue_id, number)
+) {{strict}}{{norowid}};
+
+CREATE INDEX entry_due ON entry (owner, lane, due, queue_id, number);
+
+-- Days that have tracking tables (see day.sql).
+CREATE TABLE track_day (
+    day BIGINT NOT NULL PRIMARY KEY
+) {{strict}};
+
+-- Nodes of an installation and their leases.
+{{postgres}} CREATE TABLE node (
+    slot     SMALLINT NOT NULL PRIMARY KEY,
+    epoch    BIGINT   NOT NULL,
+    name     TEXT     NOT NULL,
+    until_at BIGINT   NOT NULL
+);
+{{postgres}} CREATE UNIQUE INDEX node_epoch ON node (epoch);
+{{postgres}} CREATE SEQUENCE node_epoch_seq;
