@@ -53,12 +53,20 @@ CREATE TABLE track_day (
     day BIGINT NOT NULL PRIMARY KEY
 ) {{strict}};
 
--- Nodes of an installation and their leases.
+-- Nodes of an installation and their leases. `epoch`: what `entry.owner` names. `writer`: number of the one connection that may write for
+-- the node; counted up at each connect, so that what an older one still has under way is void. `until_at`: end of the lease by the
+-- database's clock, 0 when given up. `touched`: counts actions by other nodes on entries of this one.
 {{postgres}} CREATE TABLE node (
     slot     SMALLINT NOT NULL PRIMARY KEY,
     epoch    BIGINT   NOT NULL,
+    writer   BIGINT   NOT NULL,
     name     TEXT     NOT NULL,
-    until_at BIGINT   NOT NULL
+    until_at BIGINT   NOT NULL,
+    touched  BIGINT   NOT NULL
 );
 {{postgres}} CREATE UNIQUE INDEX node_epoch ON node (epoch);
 {{postgres}} CREATE SEQUENCE node_epoch_seq;
+-- Bodies are stored as they are (mail compresses badly and accepting it must be cheap); tables that come and go are vacuumed early.
+{{postgres}} ALTER TABLE message ALTER COLUMN body SET STORAGE EXTERNAL;
+{{postgres}} ALTER TABLE message SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
+{{postgres}} ALTER TABLE entry SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);

@@ -8,6 +8,7 @@
 //!
 //! Invariants: `accept` returns Ok only after the commit is synced. A tenant id is part of every row.
 
+mod packing;
 pub mod schema;
 pub mod spool;
 pub mod sql;
@@ -87,6 +88,11 @@ pub trait MailStore: Send + Sync {
     /// This node's lease: `false` when its entries may belong to another node by now. Looks at a monotonic clock that goes on while
     /// the process is stopped; never waits. Always `true` on the embedded engine.
     fn lease_holds(&self) -> bool;
+    /// Counts up whenever this node lost its lease and took a new one. What was loaded under an older number may belong to another node
+    /// even when [`MailStore::lease_holds`] says `true` again: look at both before the final dot. Always 1 on the embedded engine.
+    fn lease_epoch(&self) -> i64 {
+        1
+    }
     /// The slot of this node (0–15) for queue ids.
     fn node_slot(&self) -> u8;
     /// Wakes when entries came to this node that its scheduler does not know (take-over, another node's action, an action by API).

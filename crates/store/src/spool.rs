@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tracking::Record;
 
+pub mod code;
+
 /// Bodies up to this many bytes live in the spool row; larger ones in the blob folder.
 pub const INLINE_BYTES_MAX: usize = 256 * 1024;
 
@@ -144,11 +146,25 @@ pub enum Change {
     Replace(Box<Entry>),
 }
 
+/// Who changes entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// The node that owns them: an attempt, or the end of a hold. Changes nothing and gives birth to nothing when another node owns
+    /// them by now (its record is written all the same); then `settle` answers [`crate::StoreError::LeaseLost`].
+    /// A `Replace` does not end a hold that a person began meanwhile, nor undo a next hop or a lifetime that a person chose.
+    #[default]
+    Attempt,
+    /// A person's action, on whichever node it was asked for. Always counts; the owner is woken (`arrivals`).
+    Person,
+}
+
 /// Changes of one message and what is told about them, written together.
 #[derive(Clone, Debug)]
 pub struct Settlement {
     /// Which message.
     pub queue_id: QueueId,
+    /// Who changes it.
+    pub origin: Origin,
     /// Which recipients, and what of them.
     pub changes: Vec<(u32, Change)>,
     /// New messages born of it in the same transaction (DSNs).

@@ -7,6 +7,8 @@ use mail::{Direction, Disposition, QueueId, Reason, Reference, TenantId, Timesta
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+pub mod record;
+
 /// Events of one trace, written together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
