@@ -53,6 +53,13 @@ CREATE TABLE track_day (
     day BIGINT NOT NULL PRIMARY KEY
 ) {{strict}};
 
+-- Tenants (-1: all that have no retention of their own) whose records of a day are gone already, while the day stands for others.
+CREATE TABLE track_purge (
+    day    BIGINT NOT NULL,
+    tenant BIGINT NOT NULL,
+    PRIMARY KEY (day, tenant)
+) {{strict}}{{norowid}};
+
 -- Nodes of an installation and their leases. `epoch`: what `entry.owner` names. `writer`: number of the one connection that may write for
 -- the node; counted up at each connect, so that what an older one still has under way is void. `until_at`: end of the lease by the
 -- database's clock, 0 when given up. `touched`: counts actions by other nodes on entries of this one.
