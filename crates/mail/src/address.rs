@@ -70,7 +70,10 @@ impl Address {
     /// As [`Address::parse`] for the local part.
     pub fn new(local: &str, domain: Domain) -> Result<Self, AddressError> {
         check_local(local)?;
-        Ok(Self { local: local.into(), host: Host::Name(domain) })
+        Ok(Self {
+            local: local.into(),
+            host: Host::Name(domain),
+        })
     }
 
     /// As given: case and quotes kept.
@@ -127,7 +130,9 @@ impl Address {
 }
 
 fn unquote(local: &str) -> String {
-    let Some(inner) = local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) else { return local.to_owned() };
+    let Some(inner) = local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) else {
+        return local.to_owned();
+    };
     let mut out = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(c) = chars.next() {
@@ -141,7 +146,11 @@ fn check_local(local: &str) -> Result<(), AddressError> {
         return Err(AddressError::Form);
     }
     // TOLERATES RFC 5321 §4.5.3.1.1: the limit counts octets; names in UTF-8 get twice as many (docs/quirk.md#utf8-local-part).
-    let max = if local.is_ascii() { LOCAL_PART_BYTES_MAX } else { 2 * LOCAL_PART_BYTES_MAX };
+    let max = if local.is_ascii() {
+        LOCAL_PART_BYTES_MAX
+    } else {
+        2 * LOCAL_PART_BYTES_MAX
+    };
     if local.len() > max {
         return Err(AddressError::LocalTooLong);
     }
@@ -161,12 +170,21 @@ fn check_local(local: &str) -> Result<(), AddressError> {
         return Ok(());
     }
     // TOLERATES RFC 5321 §4.1.2: dots at the ends or doubled, as Japanese mobile carriers gave them out (docs/quirk.md#dots).
-    let ok = local.chars().all(|c| if c.is_ascii() { c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) } else { !c.is_control() && !c.is_whitespace() });
+    let ok = local.chars().all(|c| {
+        if c.is_ascii() {
+            c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c)
+        } else {
+            !c.is_control() && !c.is_whitespace()
+        }
+    });
     if ok { Ok(()) } else { Err(AddressError::LocalCharacter) }
 }
 
 fn parse_literal(text: &str) -> Result<IpAddr, AddressError> {
-    let bare = text.get(..5).filter(|p| p.eq_ignore_ascii_case("IPv6:")).and_then(|_| text.get(5..));
+    let bare = text
+        .get(..5)
+        .filter(|p| p.eq_ignore_ascii_case("IPv6:"))
+        .and_then(|_| text.get(5..));
     match bare {
         Some(six) => six.parse().map(IpAddr::V6).map_err(|_| AddressError::Literal),
         None => text.parse().map(IpAddr::V4).map_err(|_| AddressError::Literal),
@@ -239,7 +257,11 @@ impl ReversePath {
     /// # Errors
     /// As [`Address::parse`].
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.is_empty() { Ok(Self::Null) } else { Address::parse(text).map(Self::Address) }
+        if text.is_empty() {
+            Ok(Self::Null)
+        } else {
+            Address::parse(text).map(Self::Address)
+        }
     }
 }
 

@@ -102,7 +102,10 @@ impl IdSource {
     /// `slot`: 0 to 15, different on each live node of an installation.
     #[must_use]
     pub fn new(slot: u8) -> Self {
-        Self { slot: u64::from(slot & 15), state: std::sync::Mutex::new((0, Vec::new())) }
+        Self {
+            slot: u64::from(slot & 15),
+            state: std::sync::Mutex::new((0, Vec::new())),
+        }
     }
 
     /// A new id for something that happens now.
@@ -183,7 +186,10 @@ impl FromStr for BlobId {
             return Err(err);
         }
         for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or(err)?;
+            *byte = std::str::from_utf8(pair)
+                .ok()
+                .and_then(|p| u8::from_str_radix(p, 16).ok())
+                .ok_or(err)?;
         }
         Ok(Self(out))
     }

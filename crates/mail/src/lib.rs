@@ -3,13 +3,17 @@
 //! Pure: no file, no socket, no clock, no task. Everything here can be fuzzed and tested without a system around it.
 
 pub mod address;
+pub mod charset;
 pub mod disposition;
 pub mod domain;
 pub mod envelope;
+pub mod header;
 pub mod id;
+pub mod mime;
 pub mod reason;
 pub mod status;
 pub mod time;
+pub mod trace;
 
 pub use address::{Address, AddressError, ReversePath};
 pub use disposition::{Direction, Disposition};

@@ -218,7 +218,74 @@ pub enum Reason {
 impl Reason {
     /// Every reason, in the order of the catalogue.
     pub const ALL: &'static [Self] = &[
-        Self::Accepted, Self::ConnLimit, Self::IpBlockedSystem, Self::EarlyTalk, Self::Shutdown, Self::Timeout, Self::TooManyErrors, Self::Syntax, Self::HeloInvalid, Self::TlsRequired, Self::AuthRequired, Self::AuthFailed, Self::SenderDomain, Self::DnsTemp, Self::Utf8Address, Self::Size, Self::NoDomain, Self::DomainUnverified, Self::DomainDisabled, Self::NoRoute, Self::ClientNotAllowed, Self::SenderSuspended, Self::TenantUnproven, Self::RecipientDomain, Self::UserUnknown, Self::Suppressed, Self::UserDisabled, Self::MailboxFull, Self::SendLimit, Self::FromNotAllowed, Self::TooManyRecipients, Self::RateIp, Self::RateRecipient, Self::RateSender, Self::RateTenant, Self::RateTrial, Self::Harvest, Self::IpBlocked, Self::IpDnsbl, Self::IpReputation, Self::NoIprev, Self::Greylist, Self::SenderBlocked, Self::Hops, Self::Loop, Self::BareNewline, Self::Malformed, Self::SpfFail, Self::DkimFail, Self::DmarcReject, Self::Virus, Self::Spam, Self::Content, Self::ScanUnavailable, Self::Internal, Self::StoreFull, Self::NextHopForbidden, Self::NextHopFailed, Self::TlsPolicy, Self::RemoteReply, Self::Expired, Self::Admin, Self::DsnNone, Self::DsnSuppressed, Self::LostAfterDot, Self::RejectNotPossible, Self::Paused, Self::TooManyMime,
+        Self::Accepted,
+        Self::ConnLimit,
+        Self::IpBlockedSystem,
+        Self::EarlyTalk,
+        Self::Shutdown,
+        Self::Timeout,
+        Self::TooManyErrors,
+        Self::Syntax,
+        Self::HeloInvalid,
+        Self::TlsRequired,
+        Self::AuthRequired,
+        Self::AuthFailed,
+        Self::SenderDomain,
+        Self::DnsTemp,
+        Self::Utf8Address,
+        Self::Size,
+        Self::NoDomain,
+        Self::DomainUnverified,
+        Self::DomainDisabled,
+        Self::NoRoute,
+        Self::ClientNotAllowed,
+        Self::SenderSuspended,
+        Self::TenantUnproven,
+        Self::RecipientDomain,
+        Self::UserUnknown,
+        Self::Suppressed,
+        Self::UserDisabled,
+        Self::MailboxFull,
+        Self::SendLimit,
+        Self::FromNotAllowed,
+        Self::TooManyRecipients,
+        Self::RateIp,
+        Self::RateRecipient,
+        Self::RateSender,
+        Self::RateTenant,
+        Self::RateTrial,
+        Self::Harvest,
+        Self::IpBlocked,
+        Self::IpDnsbl,
+        Self::IpReputation,
+        Self::NoIprev,
+        Self::Greylist,
+        Self::SenderBlocked,
+        Self::Hops,
+        Self::Loop,
+        Self::BareNewline,
+        Self::Malformed,
+        Self::SpfFail,
+        Self::DkimFail,
+        Self::DmarcReject,
+        Self::Virus,
+        Self::Spam,
+        Self::Content,
+        Self::ScanUnavailable,
+        Self::Internal,
+        Self::StoreFull,
+        Self::NextHopForbidden,
+        Self::NextHopFailed,
+        Self::TlsPolicy,
+        Self::RemoteReply,
+        Self::Expired,
+        Self::Admin,
+        Self::DsnNone,
+        Self::DsnSuppressed,
+        Self::LostAfterDot,
+        Self::RejectNotPossible,
+        Self::Paused,
+        Self::TooManyMime,
     ];
 
     /// The code as it stands in replies.
@@ -311,6 +378,10 @@ pub struct UnknownReason;
 impl FromStr for Reason {
     type Err = UnknownReason;
     fn from_str(text: &str) -> Result<Self, UnknownReason> {
-        Self::ALL.iter().copied().find(|r| r.as_str().eq_ignore_ascii_case(text)).ok_or(UnknownReason)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|r| r.as_str().eq_ignore_ascii_case(text))
+            .ok_or(UnknownReason)
     }
 }

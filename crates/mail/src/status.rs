@@ -59,7 +59,9 @@ impl EnhancedStatus {
 }
 
 fn number(text: &str) -> Option<u16> {
-    (text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+    (text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 impl fmt::Display for EnhancedStatus {
@@ -85,13 +87,21 @@ impl Reply {
     pub const fn new(code: u16, subject: u16, detail: u16, text: &'static str) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "one digit")]
         let class = (code / 100) as u8;
-        Self { code: ReplyCode(code), enhanced: Some(EnhancedStatus { class, subject, detail }), text: Cow::Borrowed(text) }
+        Self {
+            code: ReplyCode(code),
+            enhanced: Some(EnhancedStatus { class, subject, detail }),
+            text: Cow::Borrowed(text),
+        }
     }
 
     /// Without an enhanced status.
     #[must_use]
     pub const fn bare(code: u16, text: &'static str) -> Self {
-        Self { code: ReplyCode(code), enhanced: None, text: Cow::Borrowed(text) }
+        Self {
+            code: ReplyCode(code),
+            enhanced: None,
+            text: Cow::Borrowed(text),
+        }
     }
 
     /// The same reply with another text.
@@ -135,7 +145,11 @@ impl fmt::Display for Reply {
         if let Some(e) = self.enhanced {
             write!(f, " {e}")?;
         }
-        if self.text.is_empty() { Ok(()) } else { write!(f, " {}", self.text) }
+        if self.text.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {}", self.text)
+        }
     }
 }
 

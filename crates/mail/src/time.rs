@@ -44,7 +44,9 @@ impl Timestamp {
     /// `Tue, 24 Nov 2026 05:46:04 +0000` (RFC 5322 §3.3).
     #[must_use]
     pub fn to_rfc5322(self) -> String {
-        jiff::Timestamp::from_millisecond(self.0)
-            .map_or_else(|_| String::from("Thu, 01 Jan 1970 00:00:00 +0000"), |t| t.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string())
+        jiff::Timestamp::from_millisecond(self.0).map_or_else(
+            |_| String::from("Thu, 01 Jan 1970 00:00:00 +0000"),
+            |t| t.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
+        )
     }
 }
