@@ -69,6 +69,11 @@ pub enum ControlError {
     Rows(Vec<recipient::RowProblem>),
 }
 
+/// Every statement of the control plane as `file.sql:NAME` and its text, so that a test can prepare each on both engines.
+pub fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
+    statement::ALL.iter().flat_map(|room| room.iter().copied())
+}
+
 /// A word of a closed set, as it stands in the tables and in JSON.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -135,7 +140,9 @@ pub fn new_id(at: Timestamp) -> Result<String, StoreError> {
     let [high, low] = (NEXT.fetch_add(1, Ordering::Relaxed) & 0x0fff).to_be_bytes();
     bytes[0] = high;
     bytes[1] = low;
-    Ok(uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0).unwrap_or(0), &bytes).into_uuid().to_string())
+    Ok(uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0).unwrap_or(0), &bytes)
+        .into_uuid()
+        .to_string())
 }
 
 /// The first row, if any.

@@ -1,10 +1,10 @@
 //! Where do the statements of the control plane stand? In `src/sql/control/*.sql`, each below a line `-- NAME`.
 //!
 //! In:  a file and a name. Out: the statement's text, cut out when the program is compiled: a wrong name does not compile.
-//! Invariants: one text for both engines; [`ALL`] lists every one, and a test prepares them all on both.
+//! Invariants: one text for both engines; [`super::statements`] gives every one, and a test prepares them all on both.
 
-/// A named statement.
-pub(crate) type Named = (&'static str, &'static str);
+/// A named statement: `file.sql:NAME` and its text.
+pub type Named = (&'static str, &'static str);
 
 /// Declares the statements of one file as constants, and their list.
 macro_rules! statements {
@@ -12,13 +12,13 @@ macro_rules! statements {
         const TEXT: &str = include_str!(concat!("../sql/control/", $file));
         $(const $name: &str = super::statement::find(TEXT, stringify!($name));)+
         /// Every statement of this room.
-        pub(crate) const STATEMENTS: &[super::statement::Named] = &[$((concat!($file, ":", stringify!($name)), $name)),+];
+        pub(super) const STATEMENTS: &[super::statement::Named] = &[$((concat!($file, ":", stringify!($name)), $name)),+];
     };
 }
 pub(super) use statements;
 
 /// Every statement of the control plane, by file.
-pub(crate) const ALL: &[&[Named]] = &[
+pub(super) const ALL: &[&[Named]] = &[
     super::api_key::STATEMENTS,
     super::audit::STATEMENTS,
     super::domain::STATEMENTS,
