@@ -12,6 +12,7 @@ pub mod id;
 pub mod mime;
 pub mod reason;
 pub mod status;
+pub mod text;
 pub mod time;
 pub mod trace;
 
