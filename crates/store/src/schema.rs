@@ -26,11 +26,18 @@ pub struct Migration {
 }
 
 /// Every step, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "spool",
-    text: include_str!("../schema/0001_spool.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "spool",
+        text: include_str!("../schema/0001_spool.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "control",
+        text: include_str!("../schema/0002_control.sql"),
+    },
+];
 
 /// Tables of one day of tracking.
 const DAY: &str = include_str!("../schema/day.sql");
