@@ -6,6 +6,7 @@ pub mod address;
 pub mod charset;
 pub mod disposition;
 pub mod domain;
+pub mod dsn;
 pub mod envelope;
 pub mod header;
 pub mod id;
