@@ -9,7 +9,7 @@ mod scram;
 
 pub use client::{ClientError, ClientExchange, Credentials};
 pub use plain::{PlainMessage, SaslError, read_plain, write_plain};
-pub use scram::{ScramKeys, ScramServer, nonce};
+pub use scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramKeys, ScramServer, nonce};
 
 /// How a client may prove who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,3 +41,6 @@ impl Mechanism {
             .find(|m| m.as_str().eq_ignore_ascii_case(text))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,14 +11,22 @@
 //! `Abandoned` → forget the transaction; `StartTls` → flush, handshake, `server.tls_started()`; `Close` → flush, hang up.
 //! `out` needs flushing at `NeedInput`, `StartTls` and `Close` only, so the replies of a pipelined group leave in one write.
 
+pub mod body;
+pub mod command;
+pub mod path;
+
+mod answer;
+mod login;
+mod machine;
+mod reply;
+
 use crate::sasl::ScramKeys;
-use bytes::BytesMut;
 use mail::{MailParams, Recipient, Reply, ReversePath};
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use crate::sasl::Mechanism;
 pub use crate::smtp::limits::BODY_CHUNK_BYTES;
+pub use machine::Server;
 
 /// What a listener offers and allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,76 +199,5 @@ pub struct Transaction {
     pub recipients: u32,
 }
 
-/// One session.
-#[derive(Debug)]
-pub struct Server {
-    settings: Arc<Settings>,
-}
-
-impl Server {
-    /// Before the greeting. Settings may be shared: `Arc<Settings>` is taken too.
-    #[must_use]
-    pub fn new(settings: impl Into<Arc<Settings>>) -> Self {
-        Self { settings: settings.into() }
-    }
-
-    /// `220 <hostname> ESMTP`.
-    pub fn greet(&mut self, out: &mut Vec<u8>) {
-        let _ = (&self.settings, out);
-    }
-
-    /// Instead of the greeting, or at any time: writes the reply and closes.
-    pub fn refuse(&mut self, reply: Reply, out: &mut Vec<u8>) {
-        reply.write_to(out);
-    }
-
-    /// Goes as far as `input` leads. Consumes from it.
-    pub fn poll(&mut self, input: &mut BytesMut, out: &mut Vec<u8>, body: &mut Vec<u8>) -> Action {
-        let _ = (input, out, body);
-        Action::NeedInput
-    }
-
-    /// After [`Action::Ask`].
-    pub fn answer(&mut self, answer: Answer, out: &mut Vec<u8>) {
-        let _ = (answer, out);
-    }
-
-    /// After the handshake: knowledge starts anew (RFC 3207 §4.2).
-    pub fn tls_started(&mut self) {}
-
-    /// Whether message octets are being read (another deadline applies).
-    #[must_use]
-    pub fn is_in_data(&self) -> bool {
-        false
-    }
-
-    /// Whether the octets come over TLS.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        false
-    }
-
-    /// What the client calls itself.
-    #[must_use]
-    pub fn hello_name(&self) -> Option<&str> {
-        None
-    }
-
-    /// HELO or EHLO, once accepted: tells ESMTP from SMTP in Received.
-    #[must_use]
-    pub fn hello_kind(&self) -> Option<HelloKind> {
-        None
-    }
-
-    /// The login, after AUTH.
-    #[must_use]
-    pub fn login(&self) -> Option<&str> {
-        None
-    }
-
-    /// Between an accepted MAIL and the end of data.
-    #[must_use]
-    pub fn transaction(&self) -> Option<&Transaction> {
-        None
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,14 @@ impl BodyReader {
     /// Before the first octet.
     #[must_use]
     pub fn new(framing: Framing, limits: BodyLimits) -> Self {
-        Self { limits, framing, state: State::LineStart(Behind::TrueLineEnd), size: 0, line_bytes: 0, violation: None }
+        Self {
+            limits,
+            framing,
+            state: State::LineStart(Behind::TrueLineEnd),
+            size: 0,
+            line_bytes: 0,
+            violation: None,
+        }
     }
 
     /// Octets of the message so far.
@@ -184,7 +191,11 @@ impl BodyReader {
         let size_room = usize::try_from(self.limits.size_max.saturating_sub(self.size)).unwrap_or(usize::MAX);
         if text_bytes > line_room.min(size_room) {
             // What a reader of single octets would have met first.
-            let first = if line_room < size_room { Violation::LineTooLong } else { Violation::TooLarge };
+            let first = if line_room < size_room {
+                Violation::LineTooLong
+            } else {
+                Violation::TooLarge
+            };
             self.violation.get_or_insert(first);
         }
         self.line_bytes = self.line_bytes.saturating_add(text_bytes);
