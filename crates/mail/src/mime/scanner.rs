@@ -139,18 +139,19 @@ impl Scanner {
         }
         self.facts.has_eight_bit |= !piece.is_ascii();
         let line = if ends { trim_line_end(piece) } else { piece };
-        if starts && line.starts_with(b"--") && self.boundary(line) {
-            return;
-        }
         let line_end = match piece.get(line.len()..) {
             Some(b"\r\n") => &b"\r\n"[..],
             Some(b"\n") => b"\n",
             _ => b"",
         };
+        let is_boundary = starts && line.starts_with(b"--") && self.boundary(line);
         if let Some((_, open, pending)) = &mut self.attached {
             open.push(pending);
             open.push(line);
             *pending = line_end;
+        }
+        if is_boundary {
+            return;
         }
         match &mut self.state {
             State::Header | State::Ignore => {}
