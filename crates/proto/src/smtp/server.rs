@@ -16,8 +16,10 @@ pub mod command;
 pub mod path;
 
 mod answer;
+mod content;
 mod login;
 mod machine;
+mod order;
 mod reply;
 
 use crate::sasl::ScramKeys;

@@ -1,15 +1,14 @@
 //! The session machine itself: from octets to the next action.
 //!
-//! In:  octets. Out: [`Action`]. `answer` is its other half (policy's answers), `login` the AUTH exchanges.
+//! In:  octets. Out: [`Action`]. Its other rooms: `order` (commands), `content` (message octets), `answer` (policy's answers), `login` (AUTH).
 //! Standards: RFC 5321 §4.1.4 (order of commands), RFC 2920, RFC 3030, RFC 3207. Deviations: see [`super`].
 //! Invariants: every path through a state sets the next one; a path forgotten would leave the session closed, never open.
 
-use super::body::{BodyLimits, BodyReader, Framing};
+use super::body::BodyReader;
 use super::command::{Bdat, ChunkKind, Command};
-use super::path::{self, Charset, PathError};
 use super::reply::{self, Transport};
-use super::{Action, HelloKind, Question, Role, Settings, Transaction, Violation};
-use crate::smtp::limits::{BODY_CHUNK_BYTES, IDLE_COMMANDS_MAX};
+use super::{Action, HelloKind, Question, Settings, Transaction, Violation};
+use crate::smtp::limits::IDLE_COMMANDS_MAX;
 use bytes::{Buf, BytesMut};
 use mail::Reply;
 use std::sync::Arc;
@@ -92,7 +91,7 @@ pub(super) enum Counts {
 }
 
 /// What a command line led to.
-enum Led {
+pub(super) enum Led {
     /// To the next state, without an action.
     On,
     To(Action),
@@ -301,12 +300,12 @@ impl Server {
         self.led_wrong(reply, out)
     }
 
-    fn led_wrong(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
+    pub(super) fn led_wrong(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
         self.wrong(reply, out).map_or(Led::On, Led::To)
     }
 
     /// Out of order; not the client's fault when it was pipelined behind a MAIL that we refused.
-    fn led_out_of_order(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
+    pub(super) fn led_out_of_order(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
         if matches!(self.mail, MailState::Refused) {
             reply.write_to(out);
             return Led::On;
@@ -315,7 +314,7 @@ impl Server {
     }
 
     /// A command that moves no mail.
-    fn led_idle(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
+    pub(super) fn led_idle(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Led {
         if self.is_idling() {
             return self.led_wrong(&reply::IDLING, out);
         }
@@ -323,255 +322,13 @@ impl Server {
         Led::On
     }
 
-    fn is_idling(&mut self) -> bool {
+    pub(super) fn is_idling(&mut self) -> bool {
         self.idle_commands = self.idle_commands.saturating_add(1);
         self.idle_commands > IDLE_COMMANDS_MAX
     }
 
-    fn is_mail_open(&self) -> bool {
+    pub(super) fn is_mail_open(&self) -> bool {
         matches!(self.mail, MailState::Open(_) | MailState::Chunking(..))
-    }
-
-    /// Called again with the same line afterwards, when the transaction is no longer open.
-    fn abandon(&mut self) -> Led {
-        self.mail = MailState::None;
-        Led::First(Action::Abandoned)
-    }
-
-    fn command(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> Led {
-        match command {
-            // RFC 5321 §4.1.4: EHLO and RSET end the transaction.
-            Command::Helo(_) | Command::Ehlo(_) | Command::Rset | Command::StartTls if self.is_mail_open() => self.abandon(),
-            Command::Helo(name) => self.hello(HelloKind::Helo, name, out),
-            Command::Ehlo(name) => self.hello(HelloKind::Ehlo, name, out),
-            Command::Mail(argument) => self.mail(argument, out),
-            Command::Rcpt(argument) => self.rcpt(argument, out),
-            Command::Data => self.data(out),
-            Command::Bdat(bdat) => self.bdat(bdat),
-            Command::Rset => {
-                self.mail = MailState::None;
-                self.led_idle(&reply::OK, out)
-            }
-            Command::Noop => self.led_idle(&reply::OK, out),
-            Command::Vrfy => self.led_idle(&reply::CANNOT_VERIFY, out),
-            Command::Help => self.led_idle(&reply::HELP, out),
-            Command::Quit => {
-                reply::BYE.write_to(out);
-                self.state = State::Closed;
-                self.mail = MailState::None;
-                Led::To(Action::Close)
-            }
-            Command::StartTls if !self.settings.starttls => self.led_wrong(&reply::NOT_IMPLEMENTED, out),
-            Command::StartTls if self.is_tls() => self.led_wrong(&reply::TLS_ALREADY, out),
-            Command::StartTls => Led::Tls,
-            Command::Auth(argument) => match self.auth(argument, out) {
-                Some(action) => Led::To(action),
-                None => Led::On,
-            },
-        }
-    }
-
-    fn hello(&mut self, kind: HelloKind, name: &str, out: &mut Vec<u8>) -> Led {
-        if self.is_idling() {
-            return self.led_wrong(&reply::IDLING, out);
-        }
-        self.mail = MailState::None;
-        Led::To(self.ask(Asked::Hello(kind, name.to_owned()), Question::Hello(kind, name.to_owned())))
-    }
-
-    fn mail(&mut self, argument: &str, out: &mut Vec<u8>) -> Led {
-        if self.hello.is_none() {
-            return self.led_wrong(&reply::HELLO_FIRST, out);
-        }
-        match self.mail {
-            MailState::Open(_) => return self.led_wrong(&reply::MAIL_NESTED, out),
-            MailState::Chunking(..) => return self.led_wrong(&reply::CHUNKS_BEGUN, out),
-            MailState::None | MailState::Refused => self.mail = MailState::Refused,
-        }
-        match self.settings.role {
-            Role::Submission if !self.is_tls() => return self.led_violation(Violation::TlsRequired, None),
-            Role::Submission if self.login.is_none() => return self.led_violation(Violation::AuthRequired, None),
-            Role::Submission | Role::Mx => {}
-        }
-        match path::mail(argument, self.settings.size_max) {
-            Ok((path, params)) => {
-                let transaction = Transaction {
-                    declared_size: params.size,
-                    smtputf8: params.smtputf8,
-                    recipients: 0,
-                };
-                Led::To(self.ask(Asked::Mail(transaction), Question::Mail(path, params)))
-            }
-            Err(PathError::Syntax(reply)) => self.led_wrong(&reply, out),
-            Err(PathError::Violation(violation, about)) => self.led_violation(violation, about),
-        }
-    }
-
-    fn led_violation(&mut self, violation: Violation, about: Option<String>) -> Led {
-        Led::To(self.ask(Asked::Violation, Question::Violation(violation, about)))
-    }
-
-    fn rcpt(&mut self, argument: &str, out: &mut Vec<u8>) -> Led {
-        let charset = match &self.mail {
-            MailState::None | MailState::Refused => return self.led_out_of_order(&reply::MAIL_FIRST, out),
-            // RFC 3030 §2: between chunks there is nothing but chunks.
-            MailState::Chunking(..) => return self.led_wrong(&reply::CHUNKS_BEGUN, out),
-            MailState::Open(transaction) if transaction.smtputf8 => Charset::Utf8,
-            MailState::Open(_) => Charset::Ascii,
-        };
-        match path::rcpt(argument, charset, &self.settings.hostname) {
-            Ok(recipient) => Led::To(self.ask(Asked::Rcpt, Question::Rcpt(recipient))),
-            Err(PathError::Syntax(reply)) => self.led_wrong(&reply, out),
-            Err(PathError::Violation(violation, about)) => self.led_violation(violation, about),
-        }
-    }
-
-    fn data(&mut self, out: &mut Vec<u8>) -> Led {
-        match &self.mail {
-            MailState::None | MailState::Refused => self.led_out_of_order(&reply::MAIL_FIRST, out),
-            MailState::Chunking(..) => self.led_wrong(&reply::CHUNKS_BEGUN, out),
-            // RFC 2920 §3.1: a client that pipelines says DATA before it knows that all recipients were refused.
-            MailState::Open(transaction) if transaction.recipients == 0 => self.led_idle(&reply::RCPT_FIRST, out),
-            MailState::Open(_) => Led::To(self.ask(Asked::Data, Question::Data)),
-        }
-    }
-
-    /// RFC 3030 §2: the octets of a chunk come at once, wanted or not; the reply stands behind them.
-    fn bdat(&mut self, bdat: Bdat) -> Led {
-        let refuse = |reply: Reply, counts| State::RefusedChunk {
-            left: bdat.octets,
-            reply,
-            counts,
-        };
-        self.state = match std::mem::replace(&mut self.mail, MailState::Refused) {
-            MailState::None => refuse(reply::MAIL_FIRST, Counts::Yes),
-            MailState::Refused => refuse(reply::MAIL_FIRST, Counts::No),
-            MailState::Open(transaction) if transaction.recipients == 0 => {
-                self.mail = MailState::Open(transaction);
-                refuse(reply::RCPT_FIRST, Counts::No)
-            }
-            MailState::Open(transaction) => {
-                self.mail = MailState::Open(transaction);
-                return Led::To(self.ask(Asked::FirstChunk(bdat), Question::Data));
-            }
-            MailState::Chunking(transaction, reader) => {
-                self.mail = MailState::Open(transaction);
-                State::Chunk {
-                    reader,
-                    octets: bdat.octets,
-                    left: bdat.octets,
-                    kind: bdat.chunk,
-                }
-            }
-        };
-        Led::On
-    }
-
-    /// RFC 3207 §4: nothing that was said in clear may be taken for said under TLS.
-    fn start_tls(&mut self, input: &mut BytesMut, out: &mut Vec<u8>) -> Action {
-        if !input.is_empty() {
-            input.clear();
-            reply::TLS_PIPELINED.write_to(out);
-            self.state = State::Closed;
-            return Action::Close;
-        }
-        reply::READY_FOR_TLS.write_to(out);
-        self.state = State::Handshake;
-        Action::StartTls
-    }
-
-    pub(super) fn new_reader(&self, framing: Framing) -> BodyReader {
-        let Settings {
-            bare_newline,
-            text_line_max,
-            size_max,
-            ..
-        } = *self.settings;
-        BodyReader::new(
-            framing,
-            BodyLimits {
-                bare_newline,
-                text_line_max,
-                size_max,
-            },
-        )
-    }
-
-    fn text(&mut self, mut reader: BodyReader, input: &mut BytesMut, body: &mut Vec<u8>) -> Option<Action> {
-        let window = input.get(..BODY_CHUNK_BYTES).unwrap_or(input);
-        let end = reader.read(window, body);
-        input.advance(end.unwrap_or(window.len()));
-        if end.is_some() {
-            return Some(self.end_of_data(&reader, Framing::Dot));
-        }
-        self.state = State::Text(reader);
-        rest_of_input(input, body)
-    }
-
-    fn end_of_data(&mut self, reader: &BodyReader, framing: Framing) -> Action {
-        let question = Question::EndOfData {
-            size: reader.size(),
-            violation: reader.violation(),
-            chunking: framing == Framing::Counted,
-        };
-        self.ask(Asked::EndOfData, question)
-    }
-
-    fn chunk(
-        &mut self,
-        mut reader: BodyReader,
-        bdat: Bdat,
-        left: u64,
-        input: &mut BytesMut,
-        (out, body): (&mut Vec<u8>, &mut Vec<u8>),
-    ) -> Option<Action> {
-        let window_bytes = usize::try_from(left).unwrap_or(usize::MAX).min(input.len()).min(BODY_CHUNK_BYTES);
-        reader.read(input.get(..window_bytes).unwrap_or_default(), body);
-        input.advance(window_bytes);
-        let left = left - window_bytes as u64;
-        if left > 0 {
-            self.state = State::Chunk {
-                reader,
-                octets: bdat.octets,
-                left,
-                kind: bdat.chunk,
-            };
-            return rest_of_input(input, body);
-        }
-        let is_last = match bdat.chunk {
-            ChunkKind::Last => {
-                reader.finish_chunks(body);
-                true
-            }
-            ChunkKind::More => false,
-        };
-        if is_last || reader.violation().is_some() {
-            return Some(self.end_of_data(&reader, Framing::Counted));
-        }
-        if let MailState::Open(transaction) = self.mail {
-            self.mail = MailState::Chunking(transaction, reader);
-        }
-        reply::chunk_received(bdat.octets, out);
-        self.state = State::Command;
-        None
-    }
-
-    fn refused_chunk(&mut self, left: u64, reply: Reply, counts: Counts, input: &mut BytesMut, out: &mut Vec<u8>) -> Option<Action> {
-        let gone_bytes = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-        input.advance(gone_bytes);
-        let left = left - gone_bytes as u64;
-        if left > 0 {
-            self.state = State::RefusedChunk { left, reply, counts };
-            return Some(Action::NeedInput);
-        }
-        match counts {
-            Counts::Yes => self.wrong(&reply, out),
-            Counts::No => {
-                reply.write_to(out);
-                self.state = State::Command;
-                None
-            }
-        }
     }
 }
 
@@ -581,14 +338,4 @@ pub(super) enum Line {
     BareLf { line_bytes: usize },
     TooLong,
     None,
-}
-
-fn rest_of_input(input: &BytesMut, body: &[u8]) -> Option<Action> {
-    if body.len() >= BODY_CHUNK_BYTES {
-        Some(Action::BodyChunk)
-    } else if input.is_empty() {
-        Some(Action::NeedInput)
-    } else {
-        None
-    }
 }
