@@ -30,6 +30,15 @@ impl Parameterized {
         };
         let value = scan.take_until(b";");
         let value = String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase();
+        // TOLERATES RFC 2045 §5.1: no semicolon between the value and its first parameter (docs/quirk.md#file-names).
+        let value = match value.split_once([' ', '\t']) {
+            Some((bare, parameter)) if bare.contains('/') && parameter.contains('=') => {
+                let at = memchr::memchr2(b' ', b'\t', text.trim_ascii_start()).unwrap_or(0);
+                scan.rest = text.trim_ascii_start().get(at..).unwrap_or_default();
+                bare.to_owned()
+            }
+            _ => value,
+        };
         let mut parameters = Vec::new();
         while scan.step() && parameters.len() < PARAMETERS_MAX {
             let name = scan.take_until(b"=;");

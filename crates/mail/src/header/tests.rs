@@ -102,6 +102,8 @@ fn parameters() {
     check(b"a/b; name=two words.txt; x=1", "name", Some("two words.txt"));
     check(b"a/b; name", "name", Some(""));
     check(b"a/b", "name", None);
+    check(b"a/b name=\"x y.txt\"", "name", Some("x y.txt"));
+    check(b"a/b  name=x; charset=utf-8", "charset", Some("utf-8"));
     // RFC 2231 §3 and §4.
     check(b"a; filename*=utf-8''%E8%A6%8B%E7%A9%8D.pdf", "filename", Some("見積.pdf"));
     check(

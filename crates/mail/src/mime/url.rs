@@ -118,7 +118,9 @@ impl UrlScanner {
 
     fn conclude(&mut self, hosts: &mut BTreeSet<String>) {
         self.state = State::Text;
-        if hosts.len() < HOSTS_MAX {
+        // Most links of a message lead to few hosts: one that stands there as it is needs no reading.
+        let known = std::str::from_utf8(&self.authority).is_ok_and(|host| hosts.contains(host));
+        if !known && hosts.len() < HOSTS_MAX {
             hosts.extend(host_of(&self.authority));
         }
         self.authority.clear();
