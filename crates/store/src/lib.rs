@@ -8,13 +8,17 @@
 //!
 //! Invariants: `accept` returns Ok only after the commit is synced. A tenant id is part of every row.
 
+pub mod control;
+pub mod embedded;
+pub mod index;
 mod packing;
+pub mod pg;
 pub mod schema;
 pub mod spool;
 pub mod sql;
 pub mod tracking;
 
-use mail::{BlobId, LaneId, QueueId, Timestamp};
+use mail::{LaneId, QueueId, Timestamp};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -7,4 +7,5 @@ pub mod client;
 pub mod dialogue;
 pub mod dns;
 pub mod peer;
+pub mod postgres;
 pub mod zone;
