@@ -60,6 +60,15 @@ CREATE TABLE track_purge (
     PRIMARY KEY (day, tenant)
 ) {{strict}}{{norowid}};
 
+-- Records that no segment of the search index has yet, of all days; (node, seq) as in the tables of the days.
+{{postgres}} CREATE TABLE track_fresh (
+    node  SMALLINT NOT NULL,
+    seq   BIGINT   NOT NULL,
+    trace BIGINT   NOT NULL,
+    PRIMARY KEY (node, seq)
+);
+{{postgres}} CREATE SEQUENCE segment_seq;
+
 -- Nodes of an installation and their leases. `epoch`: what `entry.owner` names. `writer`: number of the one connection that may write for
 -- the node; counted up at each connect, so that what an older one still has under way is void. `until_at`: end of the lease by the
 -- database's clock, 0 when given up. `touched`: counts actions by other nodes on entries of this one.
@@ -76,4 +85,5 @@ CREATE TABLE track_purge (
 -- Bodies are stored as they are (mail compresses badly and accepting it must be cheap); tables that come and go are vacuumed early.
 {{postgres}} ALTER TABLE message ALTER COLUMN body SET STORAGE EXTERNAL;
 {{postgres}} ALTER TABLE message SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
+{{postgres}} ALTER TABLE track_fresh SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 10000);
 {{postgres}} ALTER TABLE entry SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);

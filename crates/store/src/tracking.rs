@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 pub mod record;
+pub mod state;
 
 /// Events of one trace, written together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,7 +34,11 @@ pub fn from_blob(trace: QueueId, tenant: TenantId, bytes: &[u8]) -> Result<Recor
     let mut unpack = Unpack::new(bytes, "a tracking record");
     match unpack.byte()? {
         RECORD_VERSION => {}
-        newer => return Err(StoreError::Data(format!("a tracking record has version {newer}, this program knows {RECORD_VERSION}"))),
+        newer => {
+            return Err(StoreError::Data(format!(
+                "a tracking record has version {newer}, this program knows {RECORD_VERSION}"
+            )));
+        }
     }
     let direction = match unpack.byte()? {
         0 => None,
@@ -42,7 +46,13 @@ pub fn from_blob(trace: QueueId, tenant: TenantId, bytes: &[u8]) -> Result<Recor
     };
     let at = Timestamp(i64::from_be_bytes(unpack.eight()?));
     let events: Vec<Event> = serde_json::from_slice(unpack.rest()).map_err(|e| StoreError::Data(format!("a tracking record: {e}")))?;
-    Ok(Record { trace, tenant, direction, at, events })
+    Ok(Record {
+        trace,
+        tenant,
+        direction,
+        at,
+        events,
+    })
 }
 
 #[cfg(test)]
@@ -58,13 +68,27 @@ mod tests {
             direction: Some(Direction::Outbound),
             at: Timestamp(1_800_000_000_123),
             events: vec![
-                Event::Tls { tls: super::super::TlsFacts { version: "TLSv1.3".into(), cipher: "X".into(), certificate: "none".into(), fingerprint: None } },
-                Event::Failed { recipient: "見附@example.jp".into(), reason: Reason::RemoteReply, reply: "550 5.1.1 \"no\"".into() },
+                Event::Tls {
+                    tls: super::super::TlsFacts {
+                        version: "TLSv1.3".into(),
+                        cipher: "X".into(),
+                        certificate: "none".into(),
+                        fingerprint: None,
+                    },
+                },
+                Event::Failed {
+                    recipient: "見附@example.jp".into(),
+                    reason: Reason::RemoteReply,
+                    reply: "550 5.1.1 \"no\"".into(),
+                },
             ],
         };
         let blob = to_blob(&record).unwrap();
         assert_eq!(from_blob(record.trace, record.tenant, &blob).unwrap(), record);
         assert!(matches!(from_blob(record.trace, record.tenant, &[7]), Err(StoreError::Data(_))));
-        assert!(matches!(from_blob(record.trace, record.tenant, &blob[..20]), Err(StoreError::Data(_))));
+        assert!(matches!(
+            from_blob(record.trace, record.tenant, &blob[..20]),
+            Err(StoreError::Data(_))
+        ));
     }
 }

@@ -1,0 +1,196 @@
+//! Writer: how does whatever waits become one commit?
+//!
+//! In:  batches from the inbox. Out: one transaction each; outcomes to the waiters after COMMIT has returned, which is after the sync.
+//! Invariants: a member that fails (unique violation, a job's own error) takes no other with it; a full device fails the batch and the
+//! writer goes on; records reach the search index and blob files are removed only after the commit.
+
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::hot::{Hot, Mark, Orphan};
+use super::inbox::{Batch, Inbox, Queued, Taken};
+use crate::index::live::Incoming;
+use crate::spool::{Acceptance, Settlement};
+use crate::tracking::Record;
+use crate::{StoreError, sql};
+
+use super::tx::SqliteTx;
+
+/// Work of the engine itself that needs the writer (retention).
+pub(super) type Own = Box<dyn FnOnce(&mut Hot<'_>) -> Result<(), StoreError> + Send>;
+
+pub(super) enum Job {
+    Accept(Vec<Acceptance>),
+    Settle(Vec<Settlement>),
+    Record(Vec<Record>),
+    Control(sql::Job),
+    Own(Own),
+}
+
+/// Where the writer passes things on to.
+pub(super) struct Outlets {
+    pub(super) incoming: Arc<Incoming>,
+    pub(super) orphans: SyncSender<Orphan>,
+}
+
+/// Runs until the inbox is closed and empty, then moves the WAL into the file.
+pub(super) fn run(connection: &Connection, inbox: &Inbox<Job>, outlets: &Outlets) {
+    let mut hot = match Hot::new(connection) {
+        Ok(hot) => hot,
+        Err(e) => return refuse_all(inbox, &e),
+    };
+    let mut last: Option<Arc<Batch>> = None;
+    while let Some(Taken { jobs, batch }) = inbox.take(last.take()) {
+        let outcomes = commit(&mut hot, jobs, outlets);
+        batch.finish(outcomes);
+        last = Some(batch);
+    }
+    drop(hot);
+    if let Err(e) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        tracing::warn!(error = %e, "the checkpoint at the end failed; the next start does it");
+    }
+}
+
+fn refuse_all(inbox: &Inbox<Job>, error: &StoreError) {
+    tracing::error!(%error, "the store cannot be written");
+    while let Some(Taken { jobs, batch }) = inbox.take(None) {
+        batch.finish(jobs.iter().map(|_| Err(error.clone())).collect());
+    }
+}
+
+/// A member of the batch: its job until it ran, what it came to, and the number of its first record.
+struct Member {
+    job: Option<Job>,
+    outcome: Result<(), StoreError>,
+    first_seq: i64,
+}
+
+fn commit(hot: &mut Hot<'_>, jobs: Vec<Queued<Job>>, outlets: &Outlets) -> Vec<Result<(), StoreError>> {
+    // The room of the jobs is given back when this function ends.
+    let (jobs, _rooms): (Vec<Job>, Vec<_>) = jobs.into_iter().map(Queued::split).unzip();
+    let mut members: Vec<Member> = jobs
+        .into_iter()
+        .map(|job| Member {
+            job: Some(job),
+            outcome: Ok(()),
+            first_seq: 0,
+        })
+        .collect();
+    if let Err(error) = transact(hot, &mut members) {
+        if !hot.connection.is_autocommit() {
+            let _ = hot.connection.execute_batch("ROLLBACK");
+        }
+        hot.undone(Mark::default());
+        tracing::error!(%error, jobs = members.len(), "a commit failed; its mail is not accepted");
+        return members.into_iter().map(|m| m.outcome.and(Err(error.clone()))).collect();
+    }
+    for orphan in hot.committed() {
+        // A full queue leaves the file to the sweep.
+        let _ = outlets.orphans.try_send(orphan);
+    }
+    let mut told = Vec::new();
+    let mut outcomes = Vec::with_capacity(members.len());
+    for member in members {
+        if member.outcome.is_ok() {
+            let records = member.job.into_iter().flat_map(records_of).filter(|r| !r.events.is_empty());
+            told.extend((member.first_seq..).zip(records));
+        }
+        outcomes.push(member.outcome);
+    }
+    outlets.incoming.put(told);
+    outcomes
+}
+
+/// One transaction for all. `Err`: nothing of it is there.
+fn transact(hot: &mut Hot<'_>, members: &mut [Member]) -> Result<(), StoreError> {
+    begin(hot)?;
+    let together = members.iter_mut().filter(|m| is_mail(m)).try_for_each(|member| {
+        member.first_seq = hot.next_seq();
+        apply(hot, member.job.as_ref())
+    });
+    if let Err(error) = together {
+        if hot.connection.is_autocommit() || is_hopeless(&error) {
+            return Err(error);
+        }
+        // One member is at fault: begin again, each behind a savepoint of its own.
+        run_cached(hot, "ROLLBACK")?;
+        hot.undone(Mark::default());
+        begin(hot)?;
+        for member in members.iter_mut().filter(|m| is_mail(m)) {
+            member.first_seq = hot.next_seq();
+            let job = member.job.take();
+            member.outcome = apart(hot, |hot| apply(hot, job.as_ref()))?;
+            member.job = job;
+        }
+    }
+    for member in members.iter_mut().filter(|m| !is_mail(m)) {
+        let job = member.job.take();
+        member.outcome = apart(hot, |hot| match job {
+            Some(Job::Control(job)) => job(&mut SqliteTx(hot.connection)),
+            Some(Job::Own(job)) => job(hot),
+            Some(Job::Accept(_) | Job::Settle(_) | Job::Record(_)) | None => Ok(()),
+        })?;
+    }
+    run_cached(hot, "COMMIT")
+}
+
+fn is_mail(member: &Member) -> bool {
+    matches!(member.job, Some(Job::Accept(_) | Job::Settle(_) | Job::Record(_)))
+}
+
+/// Trying the members apart would not help.
+fn is_hopeless(error: &StoreError) -> bool {
+    match error {
+        StoreError::Full | StoreError::Unavailable(_) | StoreError::LeaseLost | StoreError::Unknown => true,
+        StoreError::Engine(_) | StoreError::Data(_) | StoreError::Conflict { .. } => false,
+    }
+}
+
+fn begin(hot: &Hot<'_>) -> Result<(), StoreError> {
+    run_cached(hot, "BEGIN IMMEDIATE")
+}
+
+fn run_cached(hot: &Hot<'_>, sql: &str) -> Result<(), StoreError> {
+    hot.connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Runs `work` behind a savepoint. The outer `Err`: the whole transaction is gone.
+fn apart(hot: &mut Hot<'_>, work: impl FnOnce(&mut Hot<'_>) -> Result<(), StoreError>) -> Result<Result<(), StoreError>, StoreError> {
+    run_cached(hot, "SAVEPOINT member")?;
+    let mark = hot.mark();
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(hot)));
+    let outcome = ran.unwrap_or_else(|_| Err(StoreError::Engine("a job of the store panicked".into())));
+    if let Err(error) = &outcome {
+        if hot.connection.is_autocommit() {
+            return Err(error.clone());
+        }
+        run_cached(hot, "ROLLBACK TO member")?;
+        hot.undone(mark);
+    }
+    run_cached(hot, "RELEASE member")?;
+    Ok(outcome)
+}
+
+fn apply(hot: &mut Hot<'_>, job: Option<&Job>) -> Result<(), StoreError> {
+    match job {
+        Some(Job::Accept(messages)) => messages.iter().try_for_each(|m| hot.accept(m)),
+        Some(Job::Settle(settlements)) => settlements.iter().try_for_each(|s| hot.settle(s)),
+        Some(Job::Record(records)) => records.iter().try_for_each(|r| hot.append(r)),
+        Some(Job::Control(_) | Job::Own(_)) | None => Ok(()),
+    }
+}
+
+/// The records of a job in the order in which `apply` wrote them.
+fn records_of(job: Job) -> Vec<Record> {
+    match job {
+        Job::Accept(messages) => messages.into_iter().map(|m| m.record).collect(),
+        Job::Settle(settlements) => settlements
+            .into_iter()
+            .flat_map(|s| s.born.into_iter().map(|b| b.record).chain(std::iter::once(s.record)))
+            .collect(),
+        Job::Record(records) => records,
+        Job::Control(_) | Job::Own(_) => Vec::new(),
+    }
+}
