@@ -56,7 +56,11 @@ pub fn head_of(message: &SpoolMessage) -> Vec<u8> {
         | flag(message.cause.is_some(), HAS_CAUSE)
         | flag(params.size.is_some(), HAS_SIZE)
         | flag(params.envid.is_some(), HAS_ENVID);
-    let room: usize = message.variants.iter().map(|v| v.prefix.len() + 16 + v.edits.iter().map(|e| e.insert.len() + 32).sum::<usize>()).sum();
+    let room: usize = message
+        .variants
+        .iter()
+        .map(|v| v.prefix.len() + 16 + v.edits.iter().map(|e| e.insert.len() + 32).sum::<usize>())
+        .sum();
     let mut out = Vec::with_capacity(room + 32);
     out.push(HEAD_VERSION);
     put_number(&mut out, flags);
@@ -90,11 +94,19 @@ pub fn head_from(bytes: &[u8]) -> Result<Head, StoreError> {
     let mut unpack = Unpack::new(bytes, "the head of a message");
     match unpack.byte()? {
         HEAD_VERSION => {}
-        newer => return Err(StoreError::Data(format!("the head of a message has version {newer}, this program knows {HEAD_VERSION}"))),
+        newer => {
+            return Err(StoreError::Data(format!(
+                "the head of a message has version {newer}, this program knows {HEAD_VERSION}"
+            )));
+        }
     }
     let flags = unpack.number()?;
     let has = |bit: u64| flags & bit != 0;
-    let cause = if has(HAS_CAUSE) { Some(QueueId::from_i64(i64::from_be_bytes(unpack.eight()?))) } else { None };
+    let cause = if has(HAS_CAUSE) {
+        Some(QueueId::from_i64(i64::from_be_bytes(unpack.eight()?)))
+    } else {
+        None
+    };
     let size = if has(HAS_SIZE) { Some(unpack.number()?) } else { None };
     let envid = if has(HAS_ENVID) { Some(unpack.text()?.to_owned()) } else { None };
     let mut variants = Vec::new();
@@ -102,7 +114,11 @@ pub fn head_from(bytes: &[u8]) -> Result<Head, StoreError> {
         let prefix = Bytes::copy_from_slice(unpack.bytes()?);
         let mut edits = Vec::new();
         for _ in 0..unpack.count()? {
-            edits.push(Edit { from: unpack.number()?, to: unpack.number()?, insert: unpack.text()?.to_owned() });
+            edits.push(Edit {
+                from: unpack.number()?,
+                to: unpack.number()?,
+                insert: unpack.text()?.to_owned(),
+            });
         }
         variants.push(Variant { prefix, edits });
     }
@@ -113,9 +129,19 @@ pub fn head_from(bytes: &[u8]) -> Result<Head, StoreError> {
     } else {
         None
     };
-    let body = if has(BODY_EIGHT_BIT) { BodyType::EightBitMime } else { BodyType::SevenBit };
+    let body = if has(BODY_EIGHT_BIT) {
+        BodyType::EightBitMime
+    } else {
+        BodyType::SevenBit
+    };
     Ok(Head {
-        params: MailParams { size, body, smtputf8: has(PARAM_SMTPUTF8), ret, envid },
+        params: MailParams {
+            size,
+            body,
+            smtputf8: has(PARAM_SMTPUTF8),
+            ret,
+            envid,
+        },
         needs_smtputf8: has(NEEDS_SMTPUTF8),
         has_eight_bit: has(HAS_EIGHT_BIT),
         dsn_suppressed: has(DSN_SUPPRESSED),
@@ -186,7 +212,11 @@ pub fn notify_from(code: i64) -> Result<Notify, StoreError> {
     match code {
         0 => Ok(Notify::Default),
         1 => Ok(Notify::Never),
-        8..=15 => Ok(Notify::When { success: code & 1 != 0, failure: code & 2 != 0, delay: code & 4 != 0 }),
+        8..=15 => Ok(Notify::When {
+            success: code & 1 != 0,
+            failure: code & 2 != 0,
+            delay: code & 4 != 0,
+        }),
         other => Err(StoreError::Data(format!("notify {other} is unknown"))),
     }
 }
@@ -231,18 +261,40 @@ mod tests {
         };
         check(message());
         check(SpoolMessage {
-            params: MailParams { size: Some(0), body: BodyType::EightBitMime, smtputf8: true, ret: Some(Ret::Headers), envid: Some("é=1".into()) },
+            params: MailParams {
+                size: Some(0),
+                body: BodyType::EightBitMime,
+                smtputf8: true,
+                ret: Some(Ret::Headers),
+                envid: Some("é=1".into()),
+            },
             needs_smtputf8: true,
             has_eight_bit: true,
             dsn_suppressed: true,
             cause: Some(QueueId::from_i64(i64::MAX)),
             variants: vec![
-                Variant { prefix: Bytes::from_static(b"Received: x\r\n"), edits: vec![] },
-                Variant { prefix: Bytes::new(), edits: vec![Edit { from: 3, to: u64::MAX, insert: "件名".into() }] },
+                Variant {
+                    prefix: Bytes::from_static(b"Received: x\r\n"),
+                    edits: vec![],
+                },
+                Variant {
+                    prefix: Bytes::new(),
+                    edits: vec![Edit {
+                        from: 3,
+                        to: u64::MAX,
+                        insert: "件名".into(),
+                    }],
+                },
             ],
             ..message()
         });
-        check(SpoolMessage { params: MailParams { ret: Some(Ret::Full), ..MailParams::default() }, ..message() });
+        check(SpoolMessage {
+            params: MailParams {
+                ret: Some(Ret::Full),
+                ..MailParams::default()
+            },
+            ..message()
+        });
     }
 
     #[test]
