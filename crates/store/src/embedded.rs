@@ -121,12 +121,20 @@ impl Embedded {
         let readers = Readers::start(&path, &options.data_dir)?;
         let inbox = Arc::new(Inbox::new());
         let (orphans, remover) = start_remover(blobs)?;
+        let arrivals = tokio::sync::watch::Sender::new(0);
         let mut threads = Threads {
             lock: Some(lock),
             remover: Some(remover),
             ..Threads::default()
         };
-        let (inbox_in, outlets) = (Arc::clone(&inbox), Outlets { incoming, orphans });
+        let (inbox_in, outlets) = (
+            Arc::clone(&inbox),
+            Outlets {
+                incoming,
+                orphans,
+                arrivals: arrivals.clone(),
+            },
+        );
         threads.writer = Some(start("store-write", move || writer::run(&connection, &inbox_in, &outlets))?);
         let indexer = Indexer {
             shared: Arc::clone(&shared),
@@ -141,7 +149,7 @@ impl Embedded {
             shared,
             threads: Mutex::new(threads),
             dropped_records: AtomicU64::new(0),
-            arrivals: tokio::sync::watch::Sender::new(0),
+            arrivals,
             data_dir: options.data_dir.clone(),
         })
     }

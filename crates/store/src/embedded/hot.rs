@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crate::StoreError;
 use crate::schema::{Engine, day_statements};
 use crate::spool::code::{direction_code, head_of, notify_code, state_code};
-use crate::spool::{Acceptance, Body, Change, Entry, Settlement};
+use crate::spool::{Acceptance, Body, Change, Entry, Origin, Settlement};
 use crate::tracking::{Record, record};
 
 /// The embedded engine has one owner: itself.
@@ -24,6 +24,8 @@ pub(super) type Orphan = (TenantId, BlobId, QueueId);
 #[derive(Default)]
 pub(super) struct After {
     pub(super) orphans: Vec<Orphan>,
+    /// Records written: number and trace, in order.
+    pub(super) appended: Vec<(i64, QueueId)>,
     days: Vec<i32>,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct After {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Mark {
     orphans: usize,
+    appended: usize,
     days: usize,
 }
 
@@ -38,7 +41,8 @@ pub(super) struct Hot<'c> {
     pub(super) connection: &'c Connection,
     insert_message: Statement<'c>,
     insert_entry: Statement<'c>,
-    update_entry: Statement<'c>,
+    update_by_person: Statement<'c>,
+    update_by_attempt: Statement<'c>,
     delete_entry: Statement<'c>,
     last_entry: Statement<'c>,
     delete_message: Statement<'c>,
@@ -68,8 +72,15 @@ impl<'c> Hot<'c> {
                 "INSERT INTO entry (queue_id, number, tenant, owner, lane, due, state, variant, notify, attempts, expires_at, delay_notice_at, recipient, orcpt, reason, last_reply, forced_next_hop) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?,
-            update_entry: connection.prepare(
-                "UPDATE entry SET lane = ?3, due = ?4, state = ?5, variant = ?6, notify = ?7, attempts = ?8, expires_at = ?9, delay_notice_at = ?10, recipient = ?11, orcpt = ?12, reason = ?13, last_reply = ?14, forced_next_hop = ?15 \
+            update_by_person: connection.prepare(
+                "UPDATE entry SET due = ?3, state = ?4, reason = ?5, attempts = ?6, last_reply = ?7, delay_notice_at = ?8, \
+                 lane = ?9, variant = ?10, notify = ?11, expires_at = ?12, recipient = ?13, orcpt = ?14, forced_next_hop = ?15 \
+                 WHERE queue_id = ?1 AND number = ?2",
+            )?,
+            // An attempt leaves alone what only a person changes, and a hold (1) that a person began while it ran.
+            update_by_attempt: connection.prepare(
+                "UPDATE entry SET due = iif(state = 1 AND ?4 = 0, due, ?3), state = iif(state = 1 AND ?4 = 0, state, ?4), \
+                 reason = iif(state = 1 AND ?4 = 0, reason, ?5), attempts = ?6, last_reply = ?7, delay_notice_at = ?8 \
                  WHERE queue_id = ?1 AND number = ?2",
             )?,
             delete_entry: connection.prepare("DELETE FROM entry WHERE queue_id = ?1 AND number = ?2")?,
@@ -139,40 +150,64 @@ impl<'c> Hot<'c> {
     }
 
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<(), StoreError> {
-        let id = settlement.queue_id.to_i64();
         let mut removed = 0;
+        let mut replaced = 0;
         for (number, change) in &settlement.changes {
             match change {
-                Change::Remove => removed += self.delete_entry.execute(params![id, number])?,
+                Change::Remove => removed += self.delete_entry.execute(params![settlement.queue_id.to_i64(), number])?,
                 // An entry that is gone in the meantime (discarded by a person) stays gone.
-                Change::Replace(e) => {
-                    self.update_entry.execute(params![
-                        id,
-                        number,
-                        e.lane.0,
-                        e.due.0,
-                        state_code(e.state),
-                        e.variant,
-                        notify_code(e.notify),
-                        e.attempts,
-                        e.expires_at.0,
-                        e.delay_notice_at.map(|t| t.0),
-                        e.recipient.to_string(),
-                        e.orcpt,
-                        e.reason.map(mail::Reason::as_str),
-                        e.last_reply,
-                        e.forced_next_hop
-                    ])?;
-                }
+                Change::Replace(entry) => replaced += self.replace(settlement.queue_id, *number, entry, settlement.origin)?,
             }
         }
         if removed > 0 {
             self.bury(settlement.queue_id)?;
         }
-        for born in &settlement.born {
-            self.accept(born)?;
+        // An attempt that came too late for all its entries gives birth to nothing: whoever dealt with them has told the sender.
+        let is_void = settlement.origin == Origin::Attempt && !settlement.changes.is_empty() && removed + replaced == 0;
+        if !is_void {
+            for born in &settlement.born {
+                self.accept(born)?;
+            }
         }
         self.append(&settlement.record)
+    }
+
+    fn replace(&mut self, queue_id: QueueId, number: u32, e: &Entry, origin: Origin) -> Result<usize, StoreError> {
+        let (id, delay_notice_at, reason) = (
+            queue_id.to_i64(),
+            e.delay_notice_at.map(|t| t.0),
+            e.reason.map(mail::Reason::as_str),
+        );
+        let state = state_code(e.state);
+        Ok(match origin {
+            Origin::Attempt => self.update_by_attempt.execute(params![
+                id,
+                number,
+                e.due.0,
+                state,
+                reason,
+                e.attempts,
+                e.last_reply,
+                delay_notice_at
+            ])?,
+            Origin::Person => self.update_by_person.execute(params![
+                id,
+                number,
+                e.due.0,
+                state,
+                reason,
+                e.attempts,
+                e.last_reply,
+                delay_notice_at,
+                e.lane.0,
+                e.variant,
+                notify_code(e.notify),
+                e.expires_at.0,
+                e.recipient.to_string(),
+                e.orcpt,
+                e.forced_next_hop
+            ])?,
+        })
     }
 
     /// Removes the message when it has no entry left.
@@ -203,6 +238,7 @@ impl<'c> Hot<'c> {
         let seq = self.next_seq;
         statement.execute(params![seq, told.trace.to_i64(), told.tenant.0, record::to_blob(told)?])?;
         self.next_seq += 1;
+        self.after.appended.push((seq, told.trace));
         Ok(())
     }
 
@@ -235,6 +271,7 @@ impl<'c> Hot<'c> {
     pub(super) fn mark(&self) -> Mark {
         Mark {
             orphans: self.after.orphans.len(),
+            appended: self.after.appended.len(),
             days: self.after.days.len(),
         }
     }
@@ -242,14 +279,15 @@ impl<'c> Hot<'c> {
     /// What came after `mark` was rolled back: nothing of it is to be done, tables made in it are not there.
     pub(super) fn undone(&mut self, mark: Mark) {
         self.after.orphans.truncate(mark.orphans);
+        self.after.appended.truncate(mark.appended);
         for day in self.after.days.split_off(mark.days.min(self.after.days.len())) {
             self.forget_day(day);
         }
     }
 
     /// The commit is there: what is to be done now.
-    pub(super) fn committed(&mut self) -> Vec<Orphan> {
-        std::mem::take(&mut self.after).orphans
+    pub(super) fn committed(&mut self) -> After {
+        std::mem::take(&mut self.after)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::SyncSender;
 use super::hot::{Hot, Mark, Orphan};
 use super::inbox::{Batch, Inbox, Queued, Taken};
 use crate::index::live::Incoming;
-use crate::spool::{Acceptance, Settlement};
+use crate::spool::{Acceptance, Origin, Settlement};
 use crate::tracking::Record;
 use crate::{StoreError, sql};
 
@@ -32,6 +32,8 @@ pub(super) enum Job {
 pub(super) struct Outlets {
     pub(super) incoming: Arc<Incoming>,
     pub(super) orphans: SyncSender<Orphan>,
+    /// Counted up when a person has changed entries.
+    pub(super) arrivals: tokio::sync::watch::Sender<u64>,
 }
 
 /// Runs until the inbox is closed and empty, then moves the WAL into the file.
@@ -59,11 +61,10 @@ fn refuse_all(inbox: &Inbox<Job>, error: &StoreError) {
     }
 }
 
-/// A member of the batch: its job until it ran, what it came to, and the number of its first record.
+/// A member of the batch: its job until it ran, and what it came to.
 struct Member {
     job: Option<Job>,
     outcome: Result<(), StoreError>,
-    first_seq: i64,
 }
 
 fn commit(hot: &mut Hot<'_>, jobs: Vec<Queued<Job>>, outlets: &Outlets) -> Vec<Result<(), StoreError>> {
@@ -74,7 +75,6 @@ fn commit(hot: &mut Hot<'_>, jobs: Vec<Queued<Job>>, outlets: &Outlets) -> Vec<R
         .map(|job| Member {
             job: Some(job),
             outcome: Ok(()),
-            first_seq: 0,
         })
         .collect();
     if let Err(error) = transact(hot, &mut members) {
@@ -85,30 +85,53 @@ fn commit(hot: &mut Hot<'_>, jobs: Vec<Queued<Job>>, outlets: &Outlets) -> Vec<R
         tracing::error!(%error, jobs = members.len(), "a commit failed; its mail is not accepted");
         return members.into_iter().map(|m| m.outcome.and(Err(error.clone()))).collect();
     }
-    for orphan in hot.committed() {
+    pass_on(hot, members, outlets)
+}
+
+/// After the commit: blob files, records for the index, people's actions for the scheduler; outcomes for the waiters.
+fn pass_on(hot: &mut Hot<'_>, members: Vec<Member>, outlets: &Outlets) -> Vec<Result<(), StoreError>> {
+    let after = hot.committed();
+    for orphan in after.orphans {
         // A full queue leaves the file to the sweep.
         let _ = outlets.orphans.try_send(orphan);
     }
-    let mut told = Vec::new();
+    let mut appended = after.appended.into_iter().peekable();
+    let mut told = Vec::with_capacity(appended.len());
     let mut outcomes = Vec::with_capacity(members.len());
+    let mut has_arrivals = false;
     for member in members {
-        if member.outcome.is_ok() {
-            let records = member.job.into_iter().flat_map(records_of).filter(|r| !r.events.is_empty());
-            told.extend((member.first_seq..).zip(records));
+        if let (Some(job), Ok(())) = (member.job, &member.outcome) {
+            has_arrivals |= is_by_person(&job);
+            // In the order of writing; a record that was not written (of a birth that was void) is passed over.
+            for record in records_of(job).into_iter().filter(|r| !r.events.is_empty()) {
+                if let Some((seq, _)) = appended.next_if(|(_, trace)| *trace == record.trace) {
+                    told.push((seq, record));
+                }
+            }
         }
         outcomes.push(member.outcome);
     }
     outlets.incoming.put(told);
+    if has_arrivals {
+        outlets.arrivals.send_modify(|n| *n += 1);
+    }
     outcomes
+}
+
+fn is_by_person(job: &Job) -> bool {
+    match job {
+        Job::Settle(settlements) => settlements.iter().any(|s| s.origin == Origin::Person && !s.changes.is_empty()),
+        Job::Accept(_) | Job::Record(_) | Job::Control(_) | Job::Own(_) => false,
+    }
 }
 
 /// One transaction for all. `Err`: nothing of it is there.
 fn transact(hot: &mut Hot<'_>, members: &mut [Member]) -> Result<(), StoreError> {
     begin(hot)?;
-    let together = members.iter_mut().filter(|m| is_mail(m)).try_for_each(|member| {
-        member.first_seq = hot.next_seq();
-        apply(hot, member.job.as_ref())
-    });
+    let together = members
+        .iter_mut()
+        .filter(|m| is_mail(m))
+        .try_for_each(|member| apply(hot, member.job.as_ref()));
     if let Err(error) = together {
         if hot.connection.is_autocommit() || is_hopeless(&error) {
             return Err(error);
@@ -118,7 +141,6 @@ fn transact(hot: &mut Hot<'_>, members: &mut [Member]) -> Result<(), StoreError>
         hot.undone(Mark::default());
         begin(hot)?;
         for member in members.iter_mut().filter(|m| is_mail(m)) {
-            member.first_seq = hot.next_seq();
             let job = member.job.take();
             member.outcome = apart(hot, |hot| apply(hot, job.as_ref()))?;
             member.job = job;
