@@ -103,16 +103,16 @@ struct Inner {
     clock: Clock,
 }
 
-/// The resolver cannot be set up: the system's settings cannot be read.
+/// The resolver cannot be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("read the system's resolver settings: {0}")]
+#[error("set up the resolver: {0}")]
 pub struct ResolverSetupError(String);
 
 impl Resolver {
     /// Sets it up; asks nothing yet. Needs a tokio runtime when it is used, not here.
     ///
     /// # Errors
-    /// [`ResolverSetupError`] when no servers are given and the system names none.
+    /// [`ResolverSetupError`]. That the system names no servers is none: then the one on this machine is asked, as libc does.
     pub fn new(settings: ResolverSettings, clock: Clock) -> Result<Self, ResolverSetupError> {
         let recursive = Recursive::new(&settings.servers, settings.timeout).map_err(ResolverSetupError)?;
         Ok(Self(Arc::new(Inner {
@@ -128,7 +128,15 @@ impl Resolver {
     /// # Errors
     /// [`DnsError`].
     pub async fn mx(&self, domain: &Domain) -> Result<MxAnswer, DnsError> {
-        let records = self.records(domain.as_str(), Kind::Mx).await?;
+        self.mx_of(domain.as_str()).await
+    }
+
+    /// As [`mx`](Self::mx), for names that are no [`Domain`], as SPF macros make them.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn mx_of(&self, name: &str) -> Result<MxAnswer, DnsError> {
+        let records = self.records(name, Kind::Mx).await?;
         mx_answer(&records)
     }
 

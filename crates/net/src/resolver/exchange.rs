@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-/// RFC 9715 §3.1: what crosses today's networks in one piece.
+/// What crosses IPv6's smallest link (1,280 octets) in one piece.
 const UDP_BYTES_MAX: u16 = 1_232;
 const UDP_ATTEMPTS: u32 = 2;
 const ALIASES_MAX: usize = 8;

@@ -1,19 +1,22 @@
 //! Asking the resolvers of the settings, by hickory. Its own cache is off: ours has the caps and the clock.
 
 use super::record::{Kind, Lookup, Rr, bounded};
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::Name;
-use std::net::SocketAddr;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Look-ups that may wait for the same server at once; more get "busy", which is a temporary failure.
 const REQUESTS_AT_ONCE_MAX: usize = 2_048;
 /// What a negative answer without SOA is believed for.
 const NEGATIVE_SECONDS_DEFAULT: u32 = 30;
+
+/// resolv.conf(5): without an entry, the server on this machine.
+const SYSTEM_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 pub(super) struct Recursive {
     resolver: TokioResolver,
@@ -23,20 +26,12 @@ pub(super) struct Recursive {
 impl Recursive {
     pub(super) fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, String> {
         let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(|error| error.to_string())?
+            TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the system names no DNS servers, asking 127.0.0.1");
+                builder_for(&[SYSTEM_DEFAULT])
+            })
         } else {
-            let named = servers.iter().map(|server| {
-                let connection = |mut connection: ConnectionConfig| {
-                    connection.port = server.port();
-                    connection
-                };
-                NameServerConfig::new(
-                    server.ip(),
-                    true,
-                    vec![connection(ConnectionConfig::udp()), connection(ConnectionConfig::tcp())],
-                )
-            });
-            TokioResolver::builder_with_config(ResolverConfig::from_name_servers(named.collect()), TokioRuntimeProvider::default())
+            builder_for(servers)
         };
         let options = builder.options_mut();
         options.cache_size = 0;
@@ -89,4 +84,16 @@ impl Recursive {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+fn builder_for(servers: &[SocketAddr]) -> ResolverBuilder<TokioRuntimeProvider> {
+    let named = servers.iter().map(|server| {
+        let connection = |mut connection: ConnectionConfig| {
+            connection.port = server.port();
+            connection
+        };
+        let connections = vec![connection(ConnectionConfig::udp()), connection(ConnectionConfig::tcp())];
+        NameServerConfig::new(server.ip(), true, connections)
+    });
+    TokioResolver::builder_with_config(ResolverConfig::from_name_servers(named.collect()), TokioRuntimeProvider::default())
 }

@@ -63,8 +63,8 @@ fn verify_server(
     verify_server_name(&parsed, name).map_err(|error| problem(&error))
 }
 
-/// Public authorities stopped issuing certificates for clients, so mail servers show the one they have: made out for servers.
-/// Either purpose does.
+/// TOLERATES RFC 5280 §4.2.1.12: public authorities stopped issuing certificates for clients, so mail servers show the one they have, made out
+/// for servers. Either purpose does (docs/quirk.md#client-certificate-purpose).
 fn verify_client(certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], roots: &Roots) -> Result<(), String> {
     let parsed = ParsedCertificate::try_from(certificate).map_err(|error| problem(&error))?;
     let algorithms = provider().signature_verification_algorithms;
