@@ -100,7 +100,7 @@ pub fn decode<'a>(label: Option<&str>, octets: &'a [u8]) -> Cow<'a, str> {
     }
 }
 
-/// Octets without any label, as raw header fields have them.
+/// Octets without any label, as raw header fields have them. TOLERATES RFC 6532 §3.2: charsets other than UTF-8 (docs/quirk.md#raw-headers).
 #[must_use]
 pub fn decode_raw(octets: &[u8]) -> Cow<'_, str> {
     guess(octets).decode(octets)

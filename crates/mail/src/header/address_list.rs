@@ -101,7 +101,7 @@ impl Parser<'_> {
         let mut element = Element::default();
         while let Some(b) = self.next() {
             match b {
-                // TOLERATES RFC 5322 §3.4: a semicolon between addresses, as some programs write it.
+                // TOLERATES RFC 5322 §3.4: a semicolon between addresses, as some programs write it (docs/quirk.md#address-lists).
                 b',' | b';' => break,
                 b'(' => self.comment(&mut element.comment),
                 b'"' => self.quoted(&mut element.phrase),

@@ -188,7 +188,7 @@ impl<'a> Scan<'a> {
             self.step();
         }
         if self.rest.first() != Some(&b'"') {
-            // TOLERATES RFC 2045 §5.1: spaces and brackets in an unquoted file name.
+            // TOLERATES RFC 2045 §5.1: spaces and brackets in an unquoted file name (docs/quirk.md#file-names).
             let end = memchr::memchr(b';', self.rest).unwrap_or(self.rest.len());
             let (value, rest) = self.rest.split_at(end);
             self.rest = rest;
