@@ -4,10 +4,15 @@
 //! [`queue`] (when) → delivery (to whom) → outcome (what became of it).
 //! Nothing calls backwards. Every room works with one [`Desk`].
 
+pub mod actions;
+pub mod delivery;
 pub mod desk;
 pub mod inbound;
 pub mod limits;
+pub mod outcome;
 pub mod queue;
 pub mod receive;
+pub mod report;
+pub mod submit;
 
 pub use desk::Desk;
