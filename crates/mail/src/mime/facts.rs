@@ -214,7 +214,6 @@ impl Facts {
             2 if field.is("To") || field.is("Cc") => push_addresses(&mut self.to, field),
             4 if field.is("From") => {
                 self.from_fields += 1;
-                let before = self.from_domains.len();
                 let known = self.from.len();
                 push_addresses(&mut self.from, field);
                 let domains: Vec<_> = self.from.iter().skip(known).filter_map(|a| domain_of(a)).collect();
@@ -224,7 +223,7 @@ impl Facts {
                         self.from_domains.push(domain);
                     }
                 }
-                if !readable || self.from_domains.len() > before + ADDRESSES_MAX {
+                if !readable {
                     self.note(Problem::FromUnreadable);
                 }
             }
