@@ -445,3 +445,21 @@ fn refuse_closes_at_any_time_and_an_unasked_answer_does_nothing() {
     assert_eq!(out, b"554 5.5.0 early\r\n");
     assert!(matches!(server.poll(&mut input, &mut out, &mut Vec::new()), Action::Close));
 }
+
+/// A flood of commands that move no mail is bounded: beyond the allowance each counts as wrong. A message gives a new allowance.
+#[test]
+fn idle_commands_are_counted_between_messages() {
+    let max = usize::try_from(crate::smtp::limits::IDLE_COMMANDS_MAX).unwrap();
+    let mut session = Session::new(settings(), Cut::Whole);
+    session.send(b"EHLO a\r\n");
+    session.send(&b"NOOP\r\n".repeat(max - 1));
+    session.send(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n.\r\n");
+    session.out.clear();
+    session.send(&b"RSET\r\n".repeat(max));
+    assert_eq!(session.out, b"250 2.0.0 Ok\r\n".repeat(max));
+    session.out.clear();
+    session.send(&b"NOOP\r\n".repeat(100));
+    let said = String::from_utf8_lossy(&session.out).into_owned();
+    assert_eq!(said.lines().filter(|l| l.starts_with("503 5.5.1")).count(), 10);
+    assert!(said.ends_with("421 4.7.0 TOO-MANY-ERRORS\r\n") && session.closed, "{said}");
+}
