@@ -172,22 +172,16 @@ pub(super) fn existing(connection: &Connection, ids: &[QueueId]) -> Result<Vec<Q
 
 /// Records of a trace with numbers below `below`.
 pub(super) fn records(connection: &Connection, trace: QueueId, below: i64) -> Result<Vec<(i64, Record)>, StoreError> {
-    let sql = format!(
-        "SELECT seq, tenant, record FROM track_{} WHERE trace = ?1 AND seq < ?2 ORDER BY seq",
-        trace.time().day()
-    );
-    let mut statement = match connection.prepare_cached(&sql) {
-        Ok(statement) => statement,
-        Err(e) if is_no_such_table(&e) => return Ok(Vec::new()),
-        Err(e) => return Err(e.into()),
-    };
-    let mut rows = statement.query(params![trace.to_i64(), below])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
+    let sql = format!("SELECT seq, tenant, record FROM track_{} WHERE trace = ?1 AND seq < ?2 ORDER BY seq", trace.time().day());
+    let read = |row: &Row<'_>| {
         let blob = row.get_ref(2)?.as_blob().map_err(|e| StoreError::Data(e.to_string()))?;
-        out.push((row.get(0)?, record::from_blob(trace, TenantId(row.get(1)?), blob)?));
+        Ok((row.get(0)?, record::from_blob(trace, TenantId(row.get(1)?), blob)?))
+    };
+    match rows(connection, &sql, params![trace.to_i64(), below], read) {
+        // The day has no tables (yet, or any more).
+        Err(StoreError::Engine(text)) if text.contains("no such table") => Ok(Vec::new()),
+        other => other,
     }
-    Ok(out)
 }
 
 /// Records of all days with `from < seq <= to`, in the order of their numbers.
@@ -210,8 +204,4 @@ pub(super) fn records_between(
     }
     out.sort_by_key(|(seq, _)| *seq);
     Ok(out)
-}
-
-fn is_no_such_table(error: &rusqlite::Error) -> bool {
-    error.to_string().contains("no such table")
 }
