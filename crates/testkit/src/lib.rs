@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a fake that cannot start must stop the test")]
 
 pub mod client;
+pub mod cut;
 pub mod dialogue;
 pub mod dns;
 pub mod peer;

@@ -10,6 +10,7 @@ use store::tracking::{Event, Record};
 /// 2026-11-24T12:00:00Z.
 pub(crate) const NOON: Timestamp = Timestamp(1_795_521_600_000);
 pub(crate) const ACME: TenantId = TenantId(7);
+#[allow(dead_code, reason = "not every suite has two tenants")]
 pub(crate) const OTHER: TenantId = TenantId(8);
 
 /// Gives ids as one node would.
@@ -145,6 +146,7 @@ pub(crate) fn held(a: &Acceptance, number: usize, until: Timestamp) -> Settlemen
 }
 
 /// A name for a body that nobody wrote.
+#[allow(dead_code, reason = "not every suite has large bodies")]
 pub(crate) fn blob() -> BlobId {
     BlobId([0xab; 32])
 }
