@@ -13,7 +13,10 @@ pub mod limits;
 pub mod queue;
 pub mod tls;
 
-pub use domain::{DomainDocument, DomainKind, DomainService, ForeignFrom, InboundServer, RecipientMode, RouteMatch, ServerAuth, ServerTls, SubaddressSeparator};
+pub use domain::{
+    DomainDocument, DomainKind, DomainService, ForeignFrom, InboundServer, RecipientMode, RouteMatch, ServerAuth, ServerTls,
+    SubaddressSeparator,
+};
 pub use limits::{Exempt, Harvest, Limits, Rate};
 pub use queue::QueueSettings;
 pub use tls::{OutboundLevel, OutboundRoute, PeerInbound, PeerOutbound, RouteTarget, TlsMin};

@@ -6,11 +6,13 @@
 //!
 //! Opens no socket and no store. A setting is declared once, here.
 
+pub mod check;
 pub mod document;
 pub mod live;
 pub mod node;
 pub mod problem;
 
+pub use check::{CheckContext, Target, TargetHost, check_name, looks_like};
 pub use document::{DomainDocument, SystemDocument, TenantDocument};
 pub use live::{DomainState, Live, LiveDomain, LiveTenant, TenantState};
 pub use node::Node;

@@ -1,5 +1,8 @@
 //! The node file: what one node is told before it has read anything else (domains-and-routing 1.4). TOML, unknown keys refused.
 
+mod load;
+mod read;
+
 use ipnet::IpNet;
 use mail::Domain;
 use std::net::{IpAddr, SocketAddr};
@@ -59,7 +62,7 @@ pub struct TlsFiles {
 pub struct StaticRecord {
     /// Owner name, lower case.
     pub name: String,
-    /// `A AAAA MX TXT PTR CNAME NS`, or `ZONE`: everything below that is not listed does not exist.
+    /// `A AAAA MX TXT PTR NS`, or `ZONE`: everything below that is not listed does not exist.
     pub kind: String,
     /// As in a zone file.
     pub value: String,
@@ -114,3 +117,6 @@ pub struct Node {
     /// Socket of the command line on this host.
     pub control_socket: PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

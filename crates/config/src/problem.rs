@@ -39,7 +39,11 @@ impl Problem {
     /// Puts the three together.
     #[must_use]
     pub fn new(at: impl Into<String>, kind: ProblemKind, text: impl Into<String>) -> Self {
-        Self { at: at.into(), kind, text: text.into() }
+        Self {
+            at: at.into(),
+            kind,
+            text: text.into(),
+        }
     }
 }
 

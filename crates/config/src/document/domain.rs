@@ -1,6 +1,6 @@
 //! `domain.*`, inbound servers, outbound senders and recipient check of one domain (domains-and-routing 2.1, 4.1, 6.1, 8).
 
-use super::{Limits, PeerInbound, PeerOutbound, OutboundRoute, QueueSettings, TlsMin};
+use super::{Limits, OutboundRoute, PeerInbound, PeerOutbound, QueueSettings, TlsMin};
 use ipnet::IpNet;
 use mail::Domain;
 use serde::{Deserialize, Serialize};

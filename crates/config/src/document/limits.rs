@@ -18,8 +18,10 @@ pub struct Rate {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Octets of DATA. S cap 200 MB (to 500), default 150 MB; D 1 MB–cap.
+    /// Octets of DATA; 150 MB; 1 MB–cap.
     pub message_bytes_max: Option<u64>,
+    /// S: what EHLO announces and no scope goes beyond; 200 MB, at most 500 MB.
+    pub message_bytes_cap: Option<u64>,
     /// Recipients per transaction; 1,000; S, T 100–10,000.
     pub recipients_max: Option<u32>,
     /// Received fields; 26; S 10–100.
@@ -66,6 +68,41 @@ pub struct Limits {
     pub session_s: Option<u64>,
     /// S: "raise" by tenants goes up to so many times the default; 10.
     pub raise_factor_max: Option<u32>,
+}
+
+impl Limits {
+    /// What holds where no scope sets anything: every figure but the ceiling of a tenant, which there is none of.
+    #[must_use]
+    pub fn defaults() -> Self {
+        let rate = |messages, per_s| Some(Rate { messages, per_s });
+        Self {
+            message_bytes_max: Some(150 * 1024 * 1024),
+            message_bytes_cap: Some(200 * 1024 * 1024),
+            recipients_max: Some(1_000),
+            hops_max: Some(26),
+            rate_client_inbound: rate(2_000, 60),
+            rate_client_outbound: rate(1_000, 300),
+            rate_recipient: rate(200, 60),
+            rate_sender: rate(500, 600),
+            rate_trial: rate(100, 3_600),
+            rate_tenant: None,
+            connections_per_address: Some(20),
+            connections_per_network: Some(50),
+            source_connections_per_address: Some(50),
+            source_connections_per_network: Some(100),
+            messages_per_connection: Some(100),
+            source_messages_per_connection: Some(1_000),
+            errors_max: Some(10),
+            header_bytes_max: Some(512 * 1024),
+            header_fields_max: Some(2_000),
+            mime_parts_max: Some(10_000),
+            mime_depth_max: Some(100),
+            command_idle_s: Some(300),
+            data_idle_s: Some(180),
+            session_s: Some(3_600),
+            raise_factor_max: Some(10),
+        }
+    }
 }
 
 /// What is exempt from rates: client addresses, senders, recipients; 1,000 entries in all.

@@ -1,7 +1,6 @@
 //! Transport security and outbound routes (domains-and-routing 7).
 
 use super::ServerAuth;
-use mail::Domain;
 use serde::{Deserialize, Serialize};
 
 /// Lowest TLS version.
