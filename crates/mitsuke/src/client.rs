@@ -1,0 +1,167 @@
+//! The command line's way to the API: over the local socket, or over HTTP(S) with a key.
+//!
+//! In: method, path, body. Out: JSON or text, or the problem that the API tells (RFC 9457).
+//! Invariants: an answer is at most [`ANSWER_BYTES_MAX`] long; every wait has a deadline.
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// 256 MB: a whole list of recipients.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Long work is a job that is asked for again; nothing else may take this long.
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
+
+/// Where the API is.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// The socket on this host: its owner is the operator.
+    Socket(PathBuf),
+    /// `http://host:port` or `https://host`, with a key.
+    Url {
+        /// Without a trailing slash.
+        url: String,
+        /// API key.
+        key: String,
+    },
+}
+
+/// Speaks to the API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    door: Door,
+}
+
+/// What the API answers with when it does not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("{title}{}{}", if detail.is_empty() { "" } else { ": " }, detail)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Short.
+    pub title: String,
+    /// With what to do.
+    pub detail: String,
+    /// The whole problem document.
+    pub document: Value,
+}
+
+impl Api {
+    /// At this door.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        Self { door }
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or [`Problem`].
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.json(Method::GET, path, None).await
+    }
+
+    /// POST with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.json(Method::POST, path, Some(body)).await
+    }
+
+    /// Any method with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let bytes = body.map_or_else(Vec::new, |b| b.to_string().into_bytes());
+        let text = self.send(method, path, "application/json", bytes).await?;
+        if text.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&text).context("the server's answer is no JSON") }
+    }
+
+    /// Sends any bytes, returns the answer's bytes.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub async fn send(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        tokio::time::timeout(ANSWER_WAIT, self.exchange(method, path, media, body)).await.map_err(|_| anyhow!("the server did not answer within {} s", ANSWER_WAIT.as_secs()))?
+    }
+
+    async fn exchange(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        let mut request = Request::builder().method(method).uri(path).header("host", self.host()).header("content-type", media).header("accept", "application/json");
+        if let Door::Url { key, .. } = &self.door {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).context("that is no path of the API")?;
+        let answer = match &self.door {
+            Door::Socket(path) => {
+                let stream = tokio::net::UnixStream::connect(path)
+                    .await
+                    .with_context(|| format!("no server answers at {} (is `mitsuke serve` running here? --socket or --url name another)", path.display()))?;
+                talk(TokioIo::new(stream), request).await?
+            }
+            Door::Url { url, .. } => over_url(url, request).await?,
+        };
+        let status = answer.status();
+        let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|e| anyhow!("the answer broke off: {e}"))?.to_bytes();
+        if status.is_success() { Ok(bytes.to_vec()) } else { Err(problem(status, &bytes).into()) }
+    }
+
+    fn host(&self) -> String {
+        match &self.door {
+            Door::Socket(_) => "localhost".into(),
+            Door::Url { url, .. } => url.split("://").nth(1).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+fn problem(status: StatusCode, bytes: &[u8]) -> Problem {
+    let document: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let title = text("title");
+    Problem {
+        status: status.as_u16(),
+        title: if title.is_empty() { status.to_string() } else { title },
+        detail: text("detail"),
+        document,
+    }
+}
+
+async fn talk<S>(io: TokioIo<S>, request: Request<Full<Bytes>>) -> Result<hyper::Response<hyper::body::Incoming>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}
+
+async fn over_url(url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Response<hyper::body::Incoming>> {
+    let (scheme, rest) = url.split_once("://").context("an API address begins with http:// or https://")?;
+    let authority = rest.trim_end_matches('/');
+    let (host, port) = match authority.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())) {
+        Some((host, port)) => (host.trim_matches(['[', ']']), port.parse::<u16>().context("port")?),
+        None => (authority.trim_matches(['[', ']']), if scheme == "https" { 443 } else { 80 }),
+    };
+    let stream = tokio::net::TcpStream::connect((host, port)).await.with_context(|| format!("no server answers at {url}"))?;
+    match scheme {
+        "http" => {
+            // A key in clear on a network is a key given away.
+            if !stream.peer_addr()?.ip().is_loopback() {
+                bail!("http:// is for this machine alone; use https://");
+            }
+            talk(TokioIo::new(stream), request).await
+        }
+        "https" => {
+            let tls = net::tls::ClientTls::new(&net::tls::Roots::System(Vec::new()))?;
+            let (stream, _, _) = tls.connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12).await?;
+            talk(TokioIo::new(stream), request).await
+        }
+        _ => bail!("an API address begins with http:// or https://"),
+    }
+}

@@ -1,0 +1,4 @@
+//! Rows of the specification, each tried over sockets against the composed server. `covers:` names the row.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod first_light;
