@@ -80,7 +80,7 @@ pub async fn change_tenant<T>(
     let outcome = change(&mut after)?;
     seal_secrets(admin, whose.id, &before.document, &mut after)?;
     let live = admin.desk.live();
-    let problems = admin.check_tenant(&live.system, whose, &before.document, &after).await;
+    let problems = admin.check_tenant(&live.system, &before.document, &after).await;
     if !problems.is_empty() {
         return Err(Problem::checked(problems));
     }

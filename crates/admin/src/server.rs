@@ -8,11 +8,13 @@ use crate::{Problem, public};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
+use config::check::{CheckContext, Target, TargetHost};
 use identity::password::Passwords;
 use mail::Domain;
+use net::resolver::DnsError;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::control::tenant::Tenant;
 use transport::Desk;
 use transport::claims::Claims;
 use transport::settings::Settings;
@@ -24,6 +26,8 @@ mod listen;
 
 pub use listen::{serve_network, serve_socket};
 
+/// New next hops that are looked up at one save.
+const TARGETS_MAX: usize = 200;
 /// Bodies other than recipient lists.
 const BODY_BYTES_MAX: usize = 4 * 1_048_576;
 /// Longest answer time; a list of recipients takes some seconds.
@@ -140,33 +144,65 @@ impl Admin {
         self.settings.refresh().await.map_err(Problem::from)
     }
 
-    /// Every problem of a tenant's new document, names that must resolve among them.
+    fn context<'a>(&'a self, system: &'a config::SystemDocument) -> CheckContext<'a> {
+        let node = &self.desk.node;
+        CheckContext { system, base: &node.base, delivering_addresses: &node.delivering_addresses, now: self.desk.now() }
+    }
+
+    /// Every problem of a tenant's new document; new next hops must resolve, and to something that may be connected to.
     pub(crate) async fn check_tenant(
         &self,
         system: &config::SystemDocument,
-        whose: &Tenant,
         before: &config::TenantDocument,
         after: &config::TenantDocument,
     ) -> Vec<config::Problem> {
-        let _ = (system, whose, before, after);
-        Vec::new()
+        let mut problems = after.check(&self.context(system));
+        let known = before.targets();
+        let new = after.targets().into_iter().filter(|t| !known.iter().any(|k| k.host == t.host && k.port == t.port));
+        // Bounded: a document has at most some thousand rows, and each look-up has a deadline.
+        for target in new.take(TARGETS_MAX) {
+            problems.extend(self.check_target(target).await);
+        }
+        problems
+    }
+
+    async fn check_target(&self, target: Target) -> Option<config::Problem> {
+        let addresses = match &target.host {
+            TargetHost::Address(ip) => vec![*ip],
+            TargetHost::Name(name) => match self.desk.resolver.addresses(name.as_str()).await {
+                Ok(found) if !found.is_empty() => found,
+                // What DNS cannot say now is looked at again at each connection.
+                Err(DnsError::Temp(_)) => return None,
+                Ok(_) | Err(_) => {
+                    let text = format!("{name} has no A or AAAA record (an MX record alone is not enough)");
+                    return Some(config::Problem::new(target.at, config::ProblemKind::Missing, text));
+                }
+            },
+        };
+        let refused: Vec<String> = addresses
+            .iter()
+            .filter_map(|ip| self.desk.guard.check(SocketAddr::new(*ip, target.port)).err())
+            .map(|e| e.to_string())
+            .collect();
+        (refused.len() == addresses.len()).then(|| config::Problem::new(target.at, config::ProblemKind::Forbidden, refused.join("; ")))
     }
 
     /// Every problem of the operator's new document.
     pub(crate) fn check_system(&self, after: &config::SystemDocument) -> Vec<config::Problem> {
-        let _ = after;
-        Vec::new()
+        after.check(&self.desk.node.base)
     }
 
-    /// What is wrong with a name as an accepted domain (domains-and-routing 2.2).
-    pub(crate) fn check_name(&self, name: &str) -> Vec<config::Problem> {
-        let _ = name;
-        Vec::new()
+    /// A typed name as an accepted domain (domains-and-routing 2.2).
+    pub(crate) fn check_name(&self, name: &str) -> Result<Domain, Problem> {
+        let live = self.desk.live();
+        config::check::check_name(name, &self.context(&live.system)).map_err(|p| Problem::checked(vec![p]))
     }
 
     /// What deserves a look although it is allowed: a name that looks like another accepted domain.
     pub(crate) fn domain_warnings(&self, name: &Domain) -> Vec<String> {
-        let _ = name;
-        Vec::new()
+        let live = self.desk.live();
+        // Whose domain it is, is not said: it may be another tenant's.
+        let alike = live.domains.keys().any(|other| config::check::looks_like(name, other));
+        alike.then(|| "this name looks like another accepted domain".to_owned()).into_iter().collect()
     }
 }

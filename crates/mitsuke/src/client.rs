@@ -158,7 +158,7 @@ async fn over_url(url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Res
             talk(TokioIo::new(stream), request).await
         }
         "https" => {
-            let tls = net::tls::ClientTls::new(&net::tls::Roots::System(Vec::new()))?;
+            let tls = net::tls::ClientTls::new(net::tls::Roots::load(&net::tls::RootsSource::System { extra: Vec::new() })?, None)?;
             let (stream, _, _) = tls.connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12).await?;
             talk(TokioIo::new(stream), request).await
         }

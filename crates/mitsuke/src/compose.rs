@@ -21,17 +21,21 @@ use config::{Live, Node};
 use mail::IdSource;
 use net::clock::Clock;
 use net::guard::{AllowedNetwork, Guard};
-use net::resolver::{Resolver, ResolverSettings};
+use net::resolver::{Resolver, ResolverSettings, StaticEntry, StaticZone};
 use net::task::{Shutdown, ShutdownTrigger, Tasks};
 use net::tls::{CertificateFiles, ClientTls, Roots, RootsSource, SelfSigned, ServerTls, ServerTlsSettings};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{OpenOptions, PgOptions, Store};
+use store::Store;
+use store::embedded::OpenOptions;
+use store::pg::PgOptions;
 use transport::Desk;
 use transport::claims::Claims;
 use transport::settings::Settings;
+
+pub mod check;
 
 /// How long attempts and sessions under way may take to end at shutdown.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(30);
@@ -78,7 +82,7 @@ impl Running {
 /// # Errors
 /// What is missing or taken, in words for the operator.
 pub async fn start(node: Node, clock: Clock) -> Result<Running> {
-    let (trigger, shutdown) = ShutdownTrigger::new_pair();
+    let (trigger, shutdown) = Shutdown::new();
     std::fs::create_dir_all(&node.data_dir).with_context(|| format!("make the data directory {}", node.data_dir.display()))?;
     let store = open_store(&node, &clock)?;
     let keys = Arc::new(identity::Keys::open_or_create(&node.data_dir)?);
@@ -86,8 +90,7 @@ pub async fn start(node: Node, clock: Clock) -> Result<Running> {
     let bound = bind(&node)?;
     let node = Arc::new(with_bound_ports(node, &bound));
     let settings = Settings::load(store.clone(), clock.clone()).await.context("load the settings")?;
-    let desk = desk(Arc::clone(&node), clock, store, keys, &bound, settings.live(), shutdown.clone())?;
-    let (desk, seat) = desk;
+    let (desk, seat) = desk(Arc::clone(&node), clock, store, keys, &bound, settings.live(), shutdown.clone())?;
     let tasks = Tasks::new();
     let claims = Arc::new(Claims::new(Arc::clone(&settings)));
     let admin = Arc::new(Admin {
@@ -132,7 +135,7 @@ fn open_store(node: &Node, clock: &Clock) -> Result<Store> {
             blobs_dir: node.blobs.clone(),
             now,
             node_name: node.hostname.to_string(),
-            lease: store::LEASE,
+            lease: store::pg::LEASE,
         })
         .context("open the store on PostgreSQL"),
     }
@@ -190,7 +193,7 @@ fn desk(
     live: Arc<ArcSwap<Live>>,
     shutdown: Shutdown,
 ) -> Result<(Arc<Desk>, transport::queue::QueueSeat)> {
-    let roots = Roots::load(&RootsSource::SystemAnd(node.tls_roots.clone())).context("load trust anchors")?;
+    let roots = Roots::load(&RootsSource::System { extra: node.tls_roots.clone() }).context("load trust anchors")?;
     let base = &node.base;
     let names = vec![node.hostname.to_string(), format!("*.in.{base}"), format!("*.out.{base}")];
     let server_tls = ServerTls::load(
@@ -207,15 +210,16 @@ fn desk(
     )
     .context("load the certificates")?;
     let client_tls = ClientTls::new(roots, Some(&server_tls)).context("set up TLS towards next hops")?;
-    let resolver = Resolver::new(resolver_settings(&node)?, clock.clone()).context("set up the resolver")?;
     let own: Vec<SocketAddr> = bound.iter().map(|(_, address, _)| *address).collect();
     let allowed = node.allowed_private.iter().map(|a| AllowedNetwork { network: a.network, port: a.port }).collect();
+    let guard = Guard::new(own, allowed);
+    let resolver = Resolver::new(resolver_settings(&node, guard.clone())?, clock.clone()).context("set up the resolver")?;
     let (queue, seat) = transport::queue::QueueHandle::new();
     let relay = Arc::new(identity::relay::RelayDoor::new(&keys).context("set up log-in")?);
     let desk = Desk {
-        stamp_key: mail::trace::StampKey::new(keys.stamp_key()),
+        stamp_key: mail::trace::StampKey::new(&keys.stamp_key()),
         ids: Arc::new(IdSource::new(store.mail.node_slot())),
-        guard: Guard::new(own, allowed),
+        guard,
         clock,
         store,
         settings: live,
@@ -233,10 +237,23 @@ fn desk(
     Ok((Arc::new(desk), seat))
 }
 
-fn resolver_settings(node: &Node) -> Result<ResolverSettings> {
-    let zone = net::resolver::StaticZone::new(node.dns_static.iter().map(|r| (r.name.as_str(), r.kind.as_str(), r.value.as_str(), r.ttl)))
-        .map_err(|e| anyhow!("dns.static: {e}"))?;
-    Ok(ResolverSettings { servers: node.dns_resolvers.clone(), authoritative_port: node.dns_authoritative_port, static_zone: zone, ..ResolverSettings::default() })
+fn resolver_settings(node: &Node, guard: Guard) -> Result<ResolverSettings> {
+    Ok(ResolverSettings {
+        servers: node.dns_resolvers.clone(),
+        authoritative_port: node.dns_authoritative_port,
+        static_zone: static_zone(node)?,
+        guard,
+        ..ResolverSettings::default()
+    })
+}
+
+fn static_zone(node: &Node) -> Result<StaticZone> {
+    let entries: Vec<StaticEntry> = node
+        .dns_static
+        .iter()
+        .map(|r| StaticEntry { name: r.name.clone(), kind: r.kind.clone(), value: r.value.clone(), ttl: Some(r.ttl) })
+        .collect();
+    StaticZone::parse(&entries).map_err(|all| anyhow!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
 /// The user of this process.

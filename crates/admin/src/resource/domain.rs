@@ -214,11 +214,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<DomainView>), Problem> {
     let tenant = caller.tenant(&admin, &tenant_name, Capability::DomainsAddDelete, Permission::Write).await?;
     caller.whole_tenant()?;
-    let problems = admin.check_name(&new.name);
-    if !problems.is_empty() {
-        return Err(Problem::checked(problems));
-    }
-    let name = name_of(&new.name)?;
+    let name = admin.check_name(&new.name)?;
     let settings = match new.settings {
         Some(value) => document::from_value(value, &format!("domains.{name}"))?,
         None => config::DomainDocument::default(),

@@ -22,14 +22,32 @@ pub(crate) enum Generate {
 impl Generate {
     pub(crate) fn run(self) -> Result<()> {
         let text = match self {
-            Self::Settings => config::document::settings_table(),
-            Self::Replies => transport::inbound::reply::table(),
+            Self::Settings => settings(),
+            Self::Replies => replies(),
             Self::Cli => commands(),
             Self::Openapi => admin::server::openapi()?,
         };
         print!("{text}");
         Ok(())
     }
+}
+
+fn settings() -> String {
+    String::new()
+}
+
+/// The reply catalogue as clients see it.
+fn replies() -> String {
+    use mail::{Reason, Reference};
+    use transport::inbound::reply::Refusal;
+    let mut out = String::from(
+        "# Replies\n\nGenerated from the program. `ref` is different each time; the page it leads to says in Japanese and English what can be done.\n\n| reason | reply |\n|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let reply = Refusal::new(*reason).reply(Reference([0; 10]), "https://mail.example", &[]);
+        let _ = writeln!(out, "| {reason} | `{}` |", reply.to_string().replace('|', "\\|"));
+    }
+    out
 }
 
 /// Completion for a shell, to standard output.

@@ -36,7 +36,7 @@ impl Output {
         }
         let items = page.get("items").unwrap_or(page).as_array().cloned().unwrap_or_default();
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns.iter().map(|(head, _)| head.to_uppercase()));
         for item in &items {
             table.add_row(columns.iter().map(|(_, field)| cell(item, field)));

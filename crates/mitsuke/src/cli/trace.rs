@@ -134,8 +134,8 @@ impl Trace {
     }
 }
 
-fn events(trace: &Value) -> impl Iterator<Item = &Value> {
-    trace.get("events").and_then(Value::as_array).into_iter().flatten()
+fn events(trace: &Value) -> impl DoubleEndedIterator<Item = &Value> {
+    trace.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter()
 }
 
 fn text(value: &Value, field: &str) -> String {

@@ -1,0 +1,83 @@
+//! What only the machine can tell of a node file: files, ports, folders, the database. All problems together.
+//!
+//! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing but for an empty file that it takes away again.
+
+use config::node::StoreChoice;
+use config::{Node, Problem, ProblemKind};
+use mail::Timestamp;
+use net::tls::{CertificateFiles, Roots, RootsSource, SelfSigned, ServerTls, ServerTlsSettings};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything.
+#[must_use]
+pub fn machine(node: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut tell = |at: &str, kind, text: String| problems.push(Problem::new(at, kind, text));
+    if let Err(e) = super::static_zone(node) {
+        tell("dns.static", ProblemKind::Malformed, e.to_string());
+    }
+    for (at, folder) in [("data_dir", &node.data_dir), ("blobs", &node.blobs)] {
+        if let Err(e) = writable(folder) {
+            tell(at, ProblemKind::Missing, format!("{} cannot be written: {e}", folder.display()));
+        }
+    }
+    match Roots::load(&RootsSource::System { extra: node.tls_roots.clone() }) {
+        Err(e) => tell("tls.roots", ProblemKind::Malformed, e.to_string()),
+        Ok(roots) if !node.tls.is_empty() => {
+            for (i, files) in node.tls.iter().enumerate() {
+                let settings = ServerTlsSettings {
+                    certificates: vec![CertificateFiles { names: Vec::new(), certificate: files.certificate.clone(), key: files.key.clone() }],
+                    self_signed: SelfSigned { directory: node.data_dir.join("tls"), names: Vec::new() },
+                    roots: roots.clone(),
+                };
+                if let Err(e) = ServerTls::load(settings, now()) {
+                    tell(&format!("tls.files[{i}]"), ProblemKind::Malformed, e.to_string());
+                }
+            }
+        }
+        Ok(_) => {}
+    }
+    // A running server has its own ports.
+    if std::os::unix::net::UnixStream::connect(&node.control_socket).is_err() {
+        for (i, listener) in node.listeners.iter().enumerate() {
+            if let Err(e) = std::net::TcpListener::bind(listener.address) {
+                tell(&format!("listeners[{i}].address"), ProblemKind::Conflict, format!("{}: {e}", listener.address));
+            }
+        }
+        if let Some(text) = database(node) {
+            tell("store", ProblemKind::Missing, text);
+        }
+    }
+    problems
+}
+
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+fn writable(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let probe = folder.join(".mitsuke-check");
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+/// Whether PostgreSQL answers and is new enough; opening it also proves that the blob folder is the one the other nodes use.
+fn database(node: &Node) -> Option<String> {
+    let StoreChoice::Postgres(url) = &node.store else { return None };
+    let options = store::pg::PgOptions {
+        url: url.clone(),
+        blobs_dir: node.blobs.clone(),
+        now: Arc::new(now),
+        node_name: format!("{}-check", node.hostname),
+        lease: store::pg::LEASE,
+    };
+    match store::Store::open_postgres(&options) {
+        Err(e) => Some(e.to_string()),
+        Ok(store) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(store.mail.close()).err().map(|e| e.to_string())
+        }
+    }
+}
