@@ -7,8 +7,8 @@ use crate::limits::Rates;
 use crate::queue::QueueHandle;
 use arc_swap::ArcSwap;
 use config::{Live, Node};
-use mail::{IdSource, Timestamp};
 use mail::trace::StampKey;
+use mail::{IdSource, Timestamp};
 use net::clock::Clock;
 use net::guard::Guard;
 use net::resolver::Resolver;
@@ -36,6 +36,8 @@ pub struct Desk {
     pub client_tls: net::tls::ClientTls,
     /// Installation key and what is derived from it.
     pub keys: Arc<identity::Keys>,
+    /// Log-in of relay credentials at submission.
+    pub relay: Arc<identity::relay::RelayDoor>,
     /// Key of our Received stamps, derived once.
     pub stamp_key: StampKey,
     /// Gives queue ids.
@@ -44,6 +46,8 @@ pub struct Desk {
     pub queue: QueueHandle,
     /// Connections, rates and harvest counts of this node.
     pub rates: Arc<Rates>,
+    /// What sessions share.
+    pub inbound: Arc<crate::inbound::State>,
     /// Asks everyone to end.
     pub shutdown: Shutdown,
 }
