@@ -15,7 +15,7 @@ use mail::{Domain, TenantId, Timestamp};
 use std::time::Duration;
 
 statements!(
-    "domain.sql": INSERT, GET, LIST, PAGE, CLAIMS, DUE, NEXT_DUE, HOLDER, COUNT, NEW_TOKEN, VERIFY, RIVALS, SET_STATE, CHECKED, ASK, NUDGE,
+    "domain.sql": INSERT, GET, LIST, PAGE, CLAIMS, DUE, NEXT_DUE, HOLDER, COUNT, NEW_TOKEN, VERIFY, RIVALS, SET_STATE, CHECKED, TAKE, ASK, NUDGE,
     BEGIN_DELETION, RESTORE, DELETE,
 );
 
@@ -252,6 +252,15 @@ pub fn set_state(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, state: Domain
         }
         (from, _) => Err(ControlError::WrongState(from.as_str())),
     }
+}
+
+/// Takes a claim for a look: moves its due time, if it is still the one of `claim`. `false`: someone else took it.
+///
+/// # Errors
+/// Of the store.
+pub fn take(tx: &mut dyn Tx, claim: &DomainClaim, until: Timestamp) -> Result<bool, StoreError> {
+    let params = [claim.tenant.0.into(), claim.name.as_str().into(), until.0.into(), claim.due_at.0.into()];
+    Ok(tx.execute(TAKE, &params)? > 0)
 }
 
 /// Keeps what a look found, and when the next is due.

@@ -4,7 +4,7 @@
 //! Invariants: one text for both engines; [`super::statements`] gives every one, and a test prepares them all on both.
 
 /// A named statement: `file.sql:NAME` and its text.
-pub type Named = (&'static str, &'static str);
+pub(super) type Named = (&'static str, &'static str);
 
 /// Declares the statements of one file as constants, and their list.
 macro_rules! statements {

@@ -38,6 +38,8 @@ SELECT tenant FROM domain WHERE name = ?1 AND tenant <> ?2 AND state = 'unverifi
 UPDATE domain SET state = ?3 WHERE tenant = ?1 AND name = ?2;
 -- CHECKED
 UPDATE domain SET checked_at = ?3, due_at = ?4, report = ?5 WHERE tenant = ?1 AND name = ?2;
+-- TAKE
+UPDATE domain SET due_at = ?3 WHERE tenant = ?1 AND name = ?2 AND due_at = ?4;
 -- ASK
 UPDATE domain SET asked_at = ?3, due_at = ?3 WHERE tenant = ?1 AND name = ?2 AND (asked_at IS NULL OR asked_at <= ?4);
 -- NUDGE
