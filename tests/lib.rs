@@ -4,6 +4,9 @@
 //! Time-dependent rows advance the clock; nothing here waits for time to pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a world that cannot be made must stop the test")]
 
+pub mod load;
+pub mod process;
+
 use config::Node;
 use config::node::ListenerRole;
 use mitsuke::client::{Api, Door, Problem};

@@ -35,6 +35,8 @@ pub enum Door {
 #[derive(Clone, Debug)]
 pub struct Api {
     door: Door,
+    /// A key over the local socket, instead of the user's own rights.
+    key: Option<String>,
 }
 
 /// What the API answers with when it does not do it.
@@ -55,7 +57,13 @@ impl Api {
     /// At this door.
     #[must_use]
     pub fn new(door: Door) -> Self {
-        Self { door }
+        Self { door, key: None }
+    }
+
+    /// The same door, with a key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { door: self.door.clone(), key: Some(key.to_owned()) }
     }
 
     /// GET.
@@ -94,7 +102,11 @@ impl Api {
 
     async fn exchange(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
         let mut request = Request::builder().method(method).uri(path).header("host", self.host()).header("content-type", media).header("accept", "application/json");
-        if let Door::Url { key, .. } = &self.door {
+        let key = match &self.door {
+            Door::Url { key, .. } => self.key.as_ref().or(Some(key)),
+            Door::Socket(_) => self.key.as_ref(),
+        };
+        if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let request = request.body(Full::new(Bytes::from(body))).context("that is no path of the API")?;
