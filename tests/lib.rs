@@ -275,3 +275,39 @@ fn usual_zone(more: &str) -> Zone {
     text.push_str(more);
     Zone::parse(&text)
 }
+
+/// Asserts that a reply has the catalogue's form: `start` (from the code to the reason), then a reference and the page it leads to.
+pub fn assert_refused(reply: &str, start: &str) {
+    let (before, after) = reply.split_once(" ref=").unwrap_or_else(|| panic!("no reference in {reply:?}, wanted {start:?}"));
+    assert_eq!(before, start, "{reply}");
+    let (reference, url) = after.split_once(' ').unwrap_or_else(|| panic!("no page in {reply:?}"));
+    assert!(reference.len() >= 16 && reference.bytes().all(|b| b.is_ascii_alphanumeric()), "{reply}");
+    assert!(url.starts_with("http") && url.ends_with(&format!("/r/{reference}")), "{reply}");
+    assert!(reply.len() <= 510, "{reply}");
+}
+
+/// Asks the API; its problem when it says no.
+pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Result<Value, Problem> {
+    let method = method.parse().expect("a method");
+    problem_of(api.json(method, &format!("/api/v1{path}"), Some(&body).filter(|b| !b.is_null())).await)
+}
+
+/// Asserts that the API said no with this status and reason; the problem document.
+pub fn assert_problem<T: std::fmt::Debug>(answer: Result<T, Problem>, status: u16, reason: &str) -> Value {
+    let problem = answer.expect_err(reason);
+    assert_eq!((problem.status, problem.document["reason"].as_str().unwrap_or("no problem document")), (status, reason), "{}", problem.document);
+    problem.document
+}
+
+/// Asserts that a check refused exactly the values at these paths (`at` ends with the given text), each for this kind of problem.
+pub fn assert_checked<T: std::fmt::Debug>(answer: Result<T, Problem>, expect: &[(&str, &str)]) {
+    let problem = answer.expect_err("a refused value");
+    let found: Vec<(String, String)> = problem.document["problems"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|p| (p["at"].as_str().unwrap_or_default().to_owned(), p["kind"].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    let fits = found.len() == expect.len() && found.iter().zip(expect).all(|((at, kind), (want, of))| at.ends_with(want) && kind == of);
+    assert!(fits && problem.status == 422, "wanted {expect:?}, got {} {found:?}: {}", problem.status, problem.document);
+}
