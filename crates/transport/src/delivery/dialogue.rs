@@ -112,10 +112,7 @@ pub async fn send(desk: &Desk, wire: &mut Wire, message: &SpoolMessage, variant:
             last,
         };
     }
-    let mut talk = Talk {
-        said: vec![None; entries.len()],
-        last: String::new(),
-    };
+    let mut talk = Talk { said: vec![None; entries.len()], last: String::new(), is_sender_refused: false };
     let end = talk.run(desk, wire, message, variant, entries, (&params, size)).await;
     wire.messages += 1;
     let last = std::mem::take(&mut talk.last);
@@ -171,6 +168,7 @@ fn lacks(peer: &smtp::Capabilities, params: &MailParams, size: u64) -> Option<Sa
 struct Talk {
     said: Vec<Option<Said>>,
     last: String,
+    is_sender_refused: bool,
 }
 
 impl Talk {
@@ -245,6 +243,7 @@ impl Talk {
         };
         if after_reply(Stage::Mail, &mail) != Effect::Proceed {
             self.rest(&Said::reply(after_reply(Stage::Mail, &mail), &mail));
+            self.is_sender_refused = true;
             if !pipelining {
                 return Ok(None);
             }
@@ -323,7 +322,11 @@ impl Talk {
     }
 
     /// RFC 2920 §3.1: a server may say 354 although it took no recipient; it gets a message of nothing and forgets it.
+    /// One that said it although it refused the sender may mean anything by it: it gets nothing at all.
     async fn empty(&mut self, wire: &mut Wire) -> End {
+        if self.is_sender_refused {
+            return End::Broken;
+        }
         wire.out.extend_from_slice(b".\r\n");
         let sent = wire.flush(timeout::DATA_BLOCK).await;
         if sent.is_ok() && wire.reply(timeout::FINAL_DOT).await.is_ok() {

@@ -219,12 +219,14 @@ mod tests {
             hops.failed(&key(), s(t));
         }
         assert_eq!(hops.health(&key()), Health::Healthy, "four of them lie within 60 s at any time");
-        hops.failed(&key(), s(101));
+        hops.failed(&key(), s(105));
+        assert_eq!(hops.health(&key()), Health::Healthy);
+        hops.failed(&key(), s(110));
         assert_eq!(hops.health(&key()), Health::Failing);
-        assert!(hops.probes_due(s(160)).is_empty());
-        assert_eq!(hops.probes_due(s(161)), [key()]);
-        assert!(hops.probes_due(s(162)).is_empty());
-        assert_eq!(hops.probes_due(s(221)), [key()]);
+        assert!(hops.probes_due(s(169)).is_empty());
+        assert_eq!(hops.probes_due(s(170)), [key()]);
+        assert!(hops.probes_due(s(171)).is_empty());
+        assert_eq!(hops.probes_due(s(230)), [key()]);
         let _ = hops.succeeded(&key(), 20);
         assert_eq!(hops.health(&key()), Health::Healthy);
     }
