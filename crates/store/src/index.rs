@@ -64,3 +64,6 @@ pub trait Records {
     /// Of the engine.
     fn records(&mut self, trace: QueueId) -> Result<Vec<(i64, Record)>, StoreError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,11 @@
 //! What only the embedded engine must stand: crashes, torn and flipped last writes, a damaged file, a full device, a second process.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 #[path = "contract/make.rs"]
 #[allow(dead_code, reason = "shared with the contract suite")]
@@ -24,7 +30,11 @@ fn open(folder: &Path) -> Store {
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
 }
 
 /// The files of a store as a crash leaves them: copied while it is open.
@@ -51,11 +61,28 @@ fn fill(store: &Store, make: &Maker, count: usize) -> Vec<Acceptance> {
 
 async fn is_whole(store: &Store, a: &Acceptance) -> bool {
     let id = a.message.queue_id;
-    let Some(message) = store.mail.message(id).await.unwrap() else { return false };
-    let (Body::Inline(kept), Body::Inline(given)) = (&message.body, &a.message.body) else { panic!("inline bodies") };
+    let Some(message) = store.mail.message(id).await.unwrap() else {
+        return false;
+    };
+    let (Body::Inline(kept), Body::Inline(given)) = (&message.body, &a.message.body) else {
+        panic!("inline bodies")
+    };
     assert_eq!(kept, given, "bytes of {id}");
     assert_eq!(store.mail.entries(id).await.unwrap().len(), a.entries.len());
-    assert!(store.mail.trace(id, Scope { tenant: Some(ACME), domains: None }).await.unwrap().is_some());
+    assert!(
+        store
+            .mail
+            .trace(
+                id,
+                Scope {
+                    tenant: Some(ACME),
+                    domains: None
+                }
+            )
+            .await
+            .unwrap()
+            .is_some()
+    );
     true
 }
 
@@ -74,8 +101,23 @@ fn a_crash_loses_nothing_that_was_accepted() {
         }
         assert_eq!(after.mail.entries(all[1].message.queue_id).await.unwrap()[0].attempts, 1);
         // The search finds what had no segment yet.
-        let query = Query { recipient: vec!["a@acme.example".into()], ..Query::default() };
-        let page = after.mail.search(query, Scope { tenant: Some(ACME), domains: None }, None, 100).await.unwrap();
+        let query = Query {
+            recipient: vec!["a@acme.example".into()],
+            ..Query::default()
+        };
+        let page = after
+            .mail
+            .search(
+                query,
+                Scope {
+                    tenant: Some(ACME),
+                    domains: None,
+                },
+                None,
+                100,
+            )
+            .await
+            .unwrap();
         assert_eq!(page.traces.len(), 50);
     });
     assert_eq!(quick_check(dead.path()).unwrap(), Vec::<String>::new());
@@ -113,7 +155,10 @@ fn check_torn(damage: impl Fn(&mut Vec<u8>)) {
         }
         assert!(kept >= must, "{kept} kept, {must} were committed before the damage");
         for a in &all[kept..] {
-            assert!(after.mail.message(a.message.queue_id).await.unwrap().is_none(), "whole or gone, in order");
+            assert!(
+                after.mail.message(a.message.queue_id).await.unwrap().is_none(),
+                "whole or gone, in order"
+            );
         }
         let next = make.mail(ACME, &["a@acme.example"]);
         after.mail.accept(vec![next.clone()]).await.unwrap();
@@ -159,7 +204,9 @@ fn a_damaged_file_is_refused_by_name() {
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[..100].fill(0x55);
     std::fs::write(&file, bytes).unwrap();
-    let Err(StoreError::Data(text)) = Store::open_embedded(&options(folder.path())) else { panic!("expected Data") };
+    let Err(StoreError::Data(text)) = Store::open_embedded(&options(folder.path())) else {
+        panic!("expected Data")
+    };
     assert!(text.contains("mitsuke.db"), "{text}");
 }
 
@@ -170,9 +217,22 @@ fn a_damaged_index_is_made_anew() {
     let all = fill(&store, &Maker::new(0), 3);
     run(store.mail.close()).unwrap();
     drop(store);
-    std::fs::write(folder.path().join("index.db"), b"this was never a database, and it is long enough to be looked at").unwrap();
+    std::fs::write(
+        folder.path().join("index.db"),
+        b"this was never a database, and it is long enough to be looked at",
+    )
+    .unwrap();
     let store = open(folder.path());
-    let page = run(store.mail.search(Query::default(), Scope { tenant: Some(ACME), domains: None }, None, 10)).unwrap();
+    let page = run(store.mail.search(
+        Query::default(),
+        Scope {
+            tenant: Some(ACME),
+            domains: None,
+        },
+        None,
+        10,
+    ))
+    .unwrap();
     assert_eq!(page.traces.len(), all.len());
 }
 
@@ -180,7 +240,9 @@ fn a_damaged_index_is_made_anew() {
 fn a_second_process_is_kept_out_and_the_lock_goes_with_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    assert!(matches!(Store::open_embedded(&options(folder.path())), Err(StoreError::Unavailable(text)) if text.contains("another process")));
+    assert!(
+        matches!(Store::open_embedded(&options(folder.path())), Err(StoreError::Unavailable(text)) if text.contains("another process"))
+    );
     run(store.mail.close()).unwrap();
     drop(open(folder.path()));
     drop(store);
@@ -191,7 +253,13 @@ fn a_second_process_is_kept_out_and_the_lock_goes_with_the_store() {
 fn newer_data_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    run(store.write(|tx| tx.execute("INSERT INTO schema_version (number, name, applied_at) VALUES (9999, 'later', 0)", &[]))).unwrap();
+    run(store.write(|tx| {
+        tx.execute(
+            "INSERT INTO schema_version (number, name, applied_at) VALUES (9999, 'later', 0)",
+            &[],
+        )
+    }))
+    .unwrap();
     drop(store);
     assert!(matches!(Store::open_embedded(&options(folder.path())), Err(StoreError::Data(text)) if text.contains("9999")));
 }
@@ -229,7 +297,11 @@ fn a_thousand_recipients_are_one_commit() {
     run(async {
         store.mail.accept(vec![a.clone()]).await.unwrap();
         assert_eq!(store.mail.lanes().await.unwrap().iter().map(|l| l.entries).sum::<u64>(), 1_000);
-        store.mail.settle((0..1_000).map(|n| delivered(&a, n, NOON)).collect()).await.unwrap();
+        store
+            .mail
+            .settle((0..1_000).map(|n| delivered(&a, n, NOON)).collect())
+            .await
+            .unwrap();
         assert!(store.mail.message(a.message.queue_id).await.unwrap().is_none());
     });
 }
@@ -248,7 +320,10 @@ fn orphaned_bodies_are_swept_and_others_kept() {
             writer.write(&vec![7; 400_000]).await.unwrap();
             names.push(writer.finish().await.unwrap());
         }
-        kept.message.body = Body::Blob { id: names[0].0, size: names[0].1 };
+        kept.message.body = Body::Blob {
+            id: names[0].0,
+            size: names[0].1,
+        };
         store.mail.accept(vec![kept.clone()]).await.unwrap();
         let mut half = store.blobs.writer(ACME, make.id());
         half.write(&vec![1; 300_000]).await.unwrap();
@@ -278,7 +353,9 @@ fn a_body_that_changed_on_disk_is_not_given_out_whole() {
         let mut writer = store.blobs.writer(ACME, id);
         writer.write(&vec![7; 400_000]).await.unwrap();
         let (blob, _) = writer.finish().await.unwrap();
-        let path = folder.path().join(format!("blobs/{}/{}/{blob}-{id}", ACME.0, &blob.to_string()[..2]));
+        let path = folder
+            .path()
+            .join(format!("blobs/{}/{}/{blob}-{id}", ACME.0, &blob.to_string()[..2]));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[3] ^= 1;
         std::fs::write(&path, bytes).unwrap();

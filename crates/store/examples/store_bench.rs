@@ -1,0 +1,754 @@
+//! Measures the store alone: `store_bench accept [messages]`, `store_bench search [traces]`, `store_bench queue [entries]`.
+//!
+//! * accept: CPU and time per message (10 kB, accepted, then delivered) with 1, 20 and 100 sessions.
+//! * search: fills so many traces, then asks a printed mix of queries; p50, p95, worst of each kind.
+//! * queue: so many deferred entries, then opening, `lanes`, `due`, and memory.
+//!
+//! With `BENCH_URL=postgresql://…` the other engine, in an empty database. The folder is `$BENCH_DIR` or the system's temporary one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measuring program"
+)]
+
+use bytes::Bytes;
+use mail::{
+    Address, Direction, Disposition, IdSource, LaneId, MailParams, Notify, QueueId, Reason, Reference, ReversePath, TenantId, Timestamp,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::Store;
+use store::embedded::OpenOptions;
+use store::spool::{Acceptance, Body, Change, Entry, EntryState, Origin, Settlement, SpoolMessage, Variant};
+use store::tracking::{AttachmentFacts, Event, Query, Record, Scope, TlsFacts};
+
+const START: i64 = 1_793_000_000_000;
+const TENANTS: u64 = 50;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let count = args.get(2).and_then(|n| n.parse().ok());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match args.get(1).map(String::as_str) {
+        Some("accept") => runtime.block_on(accept(count.unwrap_or(20_000))),
+        Some("search") => runtime.block_on(search(count.unwrap_or(1_000_000))),
+        Some("queue") => runtime.block_on(queue(count.unwrap_or(1_000_000))),
+        _ => eprintln!("store_bench accept|search|queue [count]"),
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let base = std::env::var_os("BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    base.join(format!("mitsuke-store-bench-{name}-{}", std::process::id()))
+}
+
+fn open(folder: &std::path::Path) -> Store {
+    let now = Arc::new(|| Timestamp(START));
+    if let Ok(url) = std::env::var("BENCH_URL") {
+        let options = store::pg::PgOptions {
+            url,
+            blobs_dir: folder.join("blobs"),
+            now,
+            node_name: "bench".into(),
+            lease: store::pg::LEASE,
+        };
+        return Store::open_postgres(&options).unwrap();
+    }
+    Store::open_embedded(&OpenOptions::below(folder, now)).unwrap()
+}
+
+/// Seconds of CPU of this process, and its resident memory in MB.
+fn usage() -> (f64, f64) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    (ticks / 100.0, fields[21].parse::<f64>().unwrap() * 4096.0 / 1e6)
+}
+
+/// A small generator of numbers, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+    /// Small numbers more often than large ones.
+    fn skewed(&mut self, sides: u64) -> u64 {
+        self.roll(sides).min(self.roll(sides)).min(self.roll(sides))
+    }
+}
+
+const JAPANESE: &[&str] = &[
+    "見積書",
+    "請求書",
+    "会議",
+    "議事録",
+    "ご案内",
+    "お知らせ",
+    "契約",
+    "送付",
+    "確認",
+    "依頼",
+    "報告",
+    "資料",
+    "更新",
+    "予定",
+    "変更",
+    "出張",
+    "申請",
+    "承認",
+    "採用",
+    "面接",
+    "四半期",
+    "予算",
+    "売上",
+    "在庫",
+    "発注",
+    "納品",
+    "検収",
+    "障害",
+    "復旧",
+    "メンテナンス",
+];
+
+fn subject(dice: &mut Dice) -> String {
+    if dice.roll(2) == 0 {
+        let mut text = String::new();
+        for _ in 0..3 + dice.roll(3) {
+            text.push_str(JAPANESE[dice.skewed(JAPANESE.len() as u64) as usize]);
+            text.push_str(["の", "に関する", "", "について"][dice.roll(4) as usize]);
+        }
+        format!("{text} {}", dice.roll(100_000))
+    } else {
+        (0..3 + dice.roll(5))
+            .map(|_| format!("word{}", dice.skewed(5_000)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+fn sender(dice: &mut Dice) -> String {
+    format!(
+        "user{}@dom{}.example.{}",
+        dice.skewed(200),
+        dice.skewed(20_000),
+        ["com", "jp", "net"][dice.roll(3) as usize]
+    )
+}
+
+fn recipient(tenant: u64, dice: &mut Dice) -> String {
+    format!("staff{}@tenant{tenant}-{}.example.jp", dice.skewed(500), dice.skewed(4))
+}
+
+fn born(dice: &mut Dice, id: QueueId, tenant: u64, size: u64) -> (Record, String) {
+    let (from, to) = (sender(dice), recipient(tenant, dice));
+    let at = id.time();
+    let attachments = if dice.roll(10) == 0 {
+        vec![AttachmentFacts {
+            name: format!("{}{}.pdf", JAPANESE[dice.roll(30) as usize], dice.roll(1000)),
+            true_type: "application/pdf".into(),
+            size,
+            sha256: format!("{:064x}", dice.roll(u64::MAX)),
+        }]
+    } else {
+        vec![]
+    };
+    let client = std::net::Ipv4Addr::from(0x2000_0000 + (dice.skewed(60_000) as u32) * 257);
+    let mut events = vec![
+        Event::Connected {
+            client: client.into(),
+            ptr: Some(format!("mail{}.example.net", dice.skewed(9_999))),
+            iprev: "pass".into(),
+            country: Some("JP".into()),
+            asn: Some(2907),
+            listener: "0.0.0.0:25 mx".into(),
+        },
+        Event::MailFrom {
+            hello: format!("mail{}.example.net", dice.skewed(9_999)),
+            reverse_path: from.clone(),
+            login: None,
+        },
+        Event::Rcpt {
+            recipient: to.clone(),
+            check: "directory: known".into(),
+        },
+    ];
+    if dice.roll(3) > 0 {
+        events.insert(
+            1,
+            Event::Tls {
+                tls: TlsFacts {
+                    version: "TLSv1.3".into(),
+                    cipher: "TLS_AES_256_GCM_SHA384".into(),
+                    certificate: "none".into(),
+                    fingerprint: None,
+                },
+            },
+        );
+    }
+    events.extend([
+        Event::Accepted {
+            size,
+            message_id: Some(format!("<{id}.{:x}@mail.example.net>", dice.roll(u64::MAX))),
+            from: vec![from],
+            reply_to: vec![],
+            to: vec![to.clone()],
+            subject: Some(subject(dice)),
+            date: Some("Tue, 24 Nov 2026 05:46:04 +0000".into()),
+            attachments,
+            url_hosts: if dice.roll(2) == 0 {
+                vec![format!("www{}.example.org", dice.skewed(3_000))]
+            } else {
+                vec![]
+            },
+        },
+        Event::Checked {
+            check: "spf".into(),
+            result: "pass".into(),
+            evidence: Some("ip4:192.0.2.0/24".into()),
+        },
+        Event::Decided {
+            recipient: to.clone(),
+            disposition: Disposition::Relay,
+            reason: None,
+            revision: 12,
+        },
+        Event::Queued {
+            recipient: to.clone(),
+            due: at,
+        },
+    ]);
+    (
+        Record {
+            trace: id,
+            tenant: TenantId(tenant as i64 + 1),
+            direction: Some(Direction::Inbound),
+            at,
+            events,
+        },
+        to,
+    )
+}
+
+fn ended(dice: &mut Dice, id: QueueId, tenant: u64, to: String) -> Record {
+    let host = format!("mx{}.tenant{tenant}.example.jp", dice.roll(2));
+    let attempt = Event::Attempt {
+        recipients: vec![to.clone()],
+        route: "row 1".into(),
+        host: host.clone(),
+        address: Some("198.51.100.7:25".into()),
+        tls: None,
+        policy: "opportunistic by default".into(),
+        reply: "250 2.0.0 Ok: queued as 4ABC".into(),
+        took_ms: 31,
+    };
+    let end = match dice.roll(100) {
+        0..=2 => Event::Deferred {
+            recipient: to,
+            reason: Reason::NextHopFailed,
+            reply: "connection refused".into(),
+            due: id.time(),
+        },
+        3..=4 => Event::Failed {
+            recipient: to,
+            reason: Reason::RemoteReply,
+            reply: "550 5.1.1 no such user".into(),
+        },
+        _ => Event::Delivered {
+            recipient: to,
+            host,
+            reply: "250 2.0.0 Ok: queued as 4ABC".into(),
+            delay_ms: 44,
+        },
+    };
+    Record {
+        trace: id,
+        tenant: TenantId(tenant as i64 + 1),
+        direction: Some(Direction::Inbound),
+        at: id.time(),
+        events: vec![attempt, end],
+    }
+}
+
+fn message(id: QueueId, tenant: u64, to: &str, record: Record, body: &Bytes, due: Timestamp) -> Acceptance {
+    let tenant = TenantId(tenant as i64 + 1);
+    let recipient = Address::parse(to).unwrap();
+    let lane = LaneId::of(tenant, recipient.domain().unwrap().as_str());
+    let entry = Entry {
+        queue_id: id,
+        number: 0,
+        tenant,
+        lane,
+        recipient,
+        orcpt: None,
+        notify: Notify::Default,
+        variant: 0,
+        state: EntryState::Queued,
+        due,
+        expires_at: Timestamp(due.0 + 864_000_000),
+        delay_notice_at: None,
+        attempts: 0,
+        reason: None,
+        last_reply: None,
+        forced_next_hop: None,
+    };
+    let prefix = Bytes::from(vec![b'r'; 280]);
+    let message = SpoolMessage {
+        queue_id: id,
+        tenant,
+        direction: Direction::Inbound,
+        reverse_path: ReversePath::Address(Address::parse("a.sender@dom.example.com").unwrap()),
+        params: MailParams::default(),
+        needs_smtputf8: false,
+        has_eight_bit: false,
+        received_at: id.time(),
+        size: body.len() as u64,
+        variants: vec![Variant { prefix, edits: vec![] }],
+        body: Body::Inline(body.clone()),
+        dsn_suppressed: false,
+        cause: None,
+    };
+    Acceptance {
+        message,
+        entries: vec![entry],
+        record,
+    }
+}
+
+async fn accept(count: usize) {
+    println!("sessions |  msg/s | CPU us/msg | p99 of accept, ms | MB");
+    for sessions in [1usize, 20, 100] {
+        let folder = folder("accept");
+        let store = open(&folder);
+        let ids = Arc::new(IdSource::new(0));
+        let body = Bytes::from(vec![b'x'; 10_000]);
+        let each = count / sessions;
+        let (cpu, start) = (usage().0, Instant::now());
+        let local = tokio::task::LocalSet::new();
+        let tasks: Vec<_> = (0..sessions)
+            .map(|n| {
+                let (store, ids, body) = (store.clone(), Arc::clone(&ids), body.clone());
+                local.spawn_local(session(store, ids, body, each, n as u64))
+            })
+            .collect();
+        let mut waits = Vec::new();
+        local
+            .run_until(async {
+                for task in tasks {
+                    waits.extend(task.await.unwrap());
+                }
+            })
+            .await;
+        let (wall, cpu) = (start.elapsed().as_secs_f64(), usage().0 - cpu);
+        waits.sort_unstable();
+        let done = (each * sessions) as f64;
+        println!(
+            "{sessions:8} | {:6.0} | {:10.1} | {:17.2} | {:.0}",
+            done / wall,
+            cpu * 1e6 / done,
+            waits[waits.len() * 99 / 100].as_secs_f64() * 1e3,
+            usage().1
+        );
+        store.mail.close().await.unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, seed: u64) -> Vec<Duration> {
+    let mut dice = Dice(seed * 7919 + 17);
+    let mut waits = Vec::with_capacity(count);
+    let mut settling = Vec::new();
+    for _ in 0..count {
+        let id = ids.queue_id(Timestamp(START + 1));
+        let in_data = store.mail.in_data();
+        tokio::task::yield_now().await;
+        let (record, to) = born(&mut dice, id, 1, 10_000);
+        drop(in_data);
+        let start = Instant::now();
+        store
+            .mail
+            .accept(vec![message(id, 1, &to, record, &body, Timestamp(START))])
+            .await
+            .unwrap();
+        waits.push(start.elapsed());
+        let record = ended(&mut dice, id, 1, to);
+        let settlement = Settlement {
+            queue_id: id,
+            origin: Origin::Attempt,
+            changes: vec![(0, Change::Remove)],
+            born: vec![],
+            record,
+        };
+        let store = store.clone();
+        settling.push(tokio::task::spawn_local(async move { store.mail.settle(vec![settlement]).await }));
+        if settling.len() >= 200 {
+            for task in settling.drain(..) {
+                task.await.unwrap().unwrap();
+            }
+        }
+    }
+    for task in settling {
+        task.await.unwrap().unwrap();
+    }
+    waits
+}
+
+async fn search(count: u64) {
+    let folder = folder("search");
+    let store = open(&folder);
+    let ids = IdSource::new(0);
+    let mut dice = Dice(4711);
+    let (cpu, start) = (usage().0, Instant::now());
+    // Thirty days, each trace with its end one batch later.
+    let step = 30 * 86_400_000 / count as i64;
+    let mut late: Vec<Record> = Vec::new();
+    let mut samples = Vec::new();
+    let mut batch = Vec::new();
+    for n in 0..count {
+        let tenant = dice.skewed(TENANTS);
+        let id = ids.queue_id(Timestamp(START + n as i64 * step));
+        let size = 2_000 + dice.skewed(5_000_000);
+        let (record, to) = born(&mut dice, id, tenant, size);
+        late.push(ended(&mut dice, id, tenant, to));
+        if n % (count / 200).max(1) == 0 {
+            samples.push(record.clone());
+        }
+        batch.push(record);
+        if batch.len() == 500 || n + 1 == count {
+            batch.append(&mut late);
+            put(&store, std::mem::take(&mut batch)).await;
+        }
+    }
+    let filled = start.elapsed().as_secs_f64();
+    println!(
+        "{count} traces written in {filled:.0} s, {:.1} us CPU each (records made, written, indexed until here); {:.0} MB",
+        (usage().0 - cpu) * 1e6 / count as f64,
+        usage().1
+    );
+    let idle = Instant::now();
+    loop {
+        let before = usage().0;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if usage().0 - before < 0.02 {
+            break;
+        }
+    }
+    println!(
+        "indexer at rest after {:.1} s more, {:.1} us CPU each in all",
+        idle.elapsed().as_secs_f64(),
+        (usage().0 - cpu) * 1e6 / count as f64
+    );
+    for name in ["mitsuke.db", "index.db"] {
+        println!("{name}: {} MB", std::fs::metadata(folder.join(name)).unwrap().len() / 1_000_000);
+    }
+    let mut all = Vec::new();
+    println!("query                      |  p50 ms |  p95 ms |  max ms | found");
+    for (name, make) in kinds() {
+        let mut times = Vec::new();
+        let mut found = 0;
+        for sample in samples.iter().take(60) {
+            let (query, tenant) = make(sample);
+            let scope = Scope { tenant, domains: None };
+            let start = Instant::now();
+            let page = store.mail.search(query, scope, None, 50).await.unwrap();
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            found += page.traces.len();
+        }
+        all.extend_from_slice(&times);
+        times.sort_by(f64::total_cmp);
+        println!(
+            "{name:26} | {:7.2} | {:7.2} | {:7.2} | {:.1}",
+            times[times.len() / 2],
+            times[times.len() * 95 / 100],
+            times[times.len() - 1],
+            found as f64 / times.len() as f64
+        );
+    }
+    all.sort_by(f64::total_cmp);
+    println!(
+        "all {} queries: p50 {:.2} ms, p95 {:.2} ms, worst {:.2} ms; {:.0} MB",
+        all.len(),
+        all[all.len() / 2],
+        all[all.len() * 95 / 100],
+        all[all.len() - 1],
+        usage().1
+    );
+    store.mail.close().await.unwrap();
+    let (cpu, start) = (usage().0, Instant::now());
+    let store = open(&folder);
+    println!(
+        "opened again in {:.0} ms ({:.0} ms CPU)",
+        start.elapsed().as_secs_f64() * 1e3,
+        (usage().0 - cpu) * 1e3
+    );
+    store.mail.close().await.unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+async fn put(store: &Store, records: Vec<Record>) {
+    let settlements = records
+        .into_iter()
+        .map(|record| Settlement {
+            queue_id: record.trace,
+            origin: Origin::Person,
+            changes: vec![],
+            born: vec![],
+            record,
+        })
+        .collect();
+    // An empty control job hurries the commit along.
+    let (told, hurried) = tokio::join!(store.mail.settle(settlements), store.mail.write_dyn(Box::new(|_| Ok(()))));
+    told.and(hurried).unwrap();
+}
+
+type Kind = (&'static str, Box<dyn Fn(&Record) -> (Query, Option<TenantId>)>);
+
+fn accepted(record: &Record) -> (String, String, String, String) {
+    record
+        .events
+        .iter()
+        .find_map(|e| match e {
+            Event::Accepted {
+                from,
+                to,
+                subject,
+                message_id,
+                ..
+            } => Some((
+                from[0].clone(),
+                to[0].clone(),
+                subject.clone().unwrap(),
+                message_id.clone().unwrap(),
+            )),
+            _ => None,
+        })
+        .unwrap()
+}
+
+fn kinds() -> Vec<Kind> {
+    fn kind(name: &'static str, make: impl Fn(&Record, (String, String, String, String)) -> Query + 'static) -> Kind {
+        (name, Box::new(move |r| (make(r, accepted(r)), Some(r.tenant))))
+    }
+    let client = |r: &Record| {
+        r.events
+            .iter()
+            .find_map(|e| {
+                if let Event::Connected { client, .. } = e {
+                    Some(*client)
+                } else {
+                    None
+                }
+            })
+            .unwrap()
+    };
+    let mut kinds = vec![
+        kind("newest of a tenant", |_, _| Query::default()),
+        kind("recipient", |_, a| Query {
+            recipient: vec![a.1],
+            ..Query::default()
+        }),
+        kind("reverse path", |_, a| Query {
+            reverse_path: vec![a.0],
+            ..Query::default()
+        }),
+        kind("header From", |_, a| Query {
+            from: vec![a.0],
+            ..Query::default()
+        }),
+        kind("*@domain of the sender", |_, a| Query {
+            reverse_path: vec![format!("*@{}", a.0.split('@').next_back().unwrap())],
+            ..Query::default()
+        }),
+        kind("*@*.example.com", |_, _| Query {
+            from: vec!["*@*.example.com".into()],
+            ..Query::default()
+        }),
+        kind("Message-ID", |_, a| Query {
+            message_id: Some(a.3),
+            ..Query::default()
+        }),
+        kind("whole subject", |_, a| Query {
+            subject: Some(a.2),
+            ..Query::default()
+        }),
+        kind("first word of the subject", |_, a| Query {
+            subject: Some(a.2.split(' ').next().unwrap().chars().take(6).collect()),
+            ..Query::default()
+        }),
+        kind("two common subject words", |_, _| Query {
+            subject: Some("見積書 請求書".into()),
+            ..Query::default()
+        }),
+        kind("subject not there", |_, _| Query {
+            subject: Some("存在しない件名".into()),
+            ..Query::default()
+        }),
+        kind("client address", move |r, _| Query {
+            client: Some(client(r).to_string()),
+            ..Query::default()
+        }),
+        kind("client /20", move |r, _| Query {
+            client: Some(format!("{}/20", client(r))),
+            ..Query::default()
+        }),
+        kind("deferred", |_, _| Query {
+            state: Some("deferred".into()),
+            ..Query::default()
+        }),
+        kind("failed, one week", |r, _| Query {
+            state: Some("failed".into()),
+            since: Some(Timestamp(r.at.0 - 604_800_000)),
+            until: Some(r.at),
+            ..Query::default()
+        }),
+        kind("reason and recipient", |_, a| Query {
+            reason: Some(Reason::RemoteReply),
+            recipient: vec![format!("*@{}", a.1.split('@').next_back().unwrap())],
+            ..Query::default()
+        }),
+        kind("size 4.0 to 4.1 MB", |_, _| Query {
+            size_min: Some(4_000_000),
+            size_max: Some(4_100_000),
+            ..Query::default()
+        }),
+        kind("in clear, attachment", |_, _| Query {
+            tls: Some(false),
+            attachment: Some("請求書".into()),
+            ..Query::default()
+        }),
+        kind("URL host", |r, _| Query {
+            url_host: r
+                .events
+                .iter()
+                .find_map(|e| {
+                    if let Event::Accepted { url_hosts, .. } = e {
+                        url_hosts.first().cloned()
+                    } else {
+                        None
+                    }
+                })
+                .or(Some("www1.example.org".into())),
+            ..Query::default()
+        }),
+        kind("next hop", |r, _| Query {
+            next_hop: Some(format!("mx0.tenant{}.example.jp", r.tenant.0 - 1)),
+            ..Query::default()
+        }),
+        kind("reference not there", |_, _| Query {
+            reference: Some(Reference([7; 10])),
+            ..Query::default()
+        }),
+        kind("queue id", |r, _| Query {
+            queue_id: Some(r.trace),
+            ..Query::default()
+        }),
+        kind("100 recipients", |r, _| Query {
+            recipient: (0..100)
+                .map(|n| format!("staff{n}@tenant{}-1.example.jp", r.tenant.0 - 1))
+                .collect(),
+            ..Query::default()
+        }),
+    ];
+    kinds.push((
+        "operator: recipient",
+        Box::new(|r| {
+            (
+                Query {
+                    recipient: vec![accepted(r).1],
+                    ..Query::default()
+                },
+                None,
+            )
+        }),
+    ));
+    kinds.push((
+        "operator: deferred",
+        Box::new(|_| {
+            (
+                Query {
+                    state: Some("deferred".into()),
+                    ..Query::default()
+                },
+                None,
+            )
+        }),
+    ));
+    kinds
+}
+
+async fn queue(count: u64) {
+    let folder = folder("queue");
+    let store = open(&folder);
+    let ids = IdSource::new(0);
+    let mut dice = Dice(99);
+    let body = Bytes::from(vec![b'x'; 2_000]);
+    let mut batch = Vec::new();
+    for n in 0..count {
+        let tenant = dice.skewed(TENANTS);
+        let id = ids.queue_id(Timestamp(START + n as i64));
+        let to = recipient(tenant, &mut dice);
+        let record = Record {
+            trace: id,
+            tenant: TenantId(1),
+            direction: None,
+            at: Timestamp(START),
+            events: vec![],
+        };
+        let due = Timestamp(START + dice.roll(14_400_000) as i64);
+        batch.push(message(id, tenant, &to, record, &body, due));
+        if batch.len() == 1_000 || n + 1 == count {
+            store.mail.accept(std::mem::take(&mut batch)).await.unwrap();
+        }
+    }
+    store.mail.close().await.unwrap();
+    drop(store);
+    let start = Instant::now();
+    let store = open(&folder);
+    println!("opened with {count} entries in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    let lanes = store.mail.lanes().await.unwrap();
+    println!(
+        "{} lanes in {:.0} ms, {:.0} MB",
+        lanes.len(),
+        start.elapsed().as_secs_f64() * 1e3,
+        usage().1
+    );
+    let start = Instant::now();
+    let (mut taken, mut after) = (0, None);
+    let lane = lanes.iter().max_by_key(|l| l.entries).unwrap().lane;
+    while taken < 10_000 {
+        let page = store.mail.due(lane, Timestamp(i64::MAX), after, 500).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.due, last.queue_id, last.number));
+        taken += page.len();
+    }
+    println!(
+        "{taken} due entries of one lane by pages of 500 in {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    for tenant in [1, 50] {
+        let filter = store::spool::EntryFilter {
+            tenant: Some(TenantId(tenant)),
+            ..Default::default()
+        };
+        let start = Instant::now();
+        let page = store.mail.queue_page(filter.clone(), None, 50).await.unwrap();
+        let paged = start.elapsed();
+        let entries = store.mail.queue_count(filter).await.unwrap();
+        println!(
+            "tenant {tenant}: page of {} in {:.1} ms, count {entries} in {:.1} ms",
+            page.len(),
+            paged.as_secs_f64() * 1e3,
+            (start.elapsed() - paged).as_secs_f64() * 1e3
+        );
+    }
+    println!("{:.0} MB resident", usage().1);
+    store.mail.close().await.unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+}
