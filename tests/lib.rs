@@ -276,6 +276,79 @@ fn usual_zone(more: &str) -> Zone {
     Zone::parse(&text)
 }
 
+/// A client that is an outbound source of [`TENANT`], once [`World::outbound`] was called.
+pub const SOURCE: &str = "127.0.0.5";
+
+/// An inbound server row for everyone, in the order of preference 10.
+#[must_use]
+pub fn row(hop: SocketAddr) -> Value {
+    json!({"host": hop.ip().to_string(), "port": hop.port()})
+}
+
+/// The same with other fields set.
+#[must_use]
+pub fn row_with(hop: SocketAddr, more: Value) -> Value {
+    let mut made = row(hop);
+    for (name, value) in more.as_object().expect("fields") {
+        made[name] = value.clone();
+    }
+    made
+}
+
+/// A next hop that takes everything, with the usual extensions.
+pub async fn next_hop() -> Peer {
+    Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await
+}
+
+/// The single event of a kind.
+pub fn event<'a>(events: &'a [Value], kind: &str) -> &'a Value {
+    events.iter().find(|e| e["e"] == kind).unwrap_or_else(|| panic!("no {kind} in {:?}", kinds(events)))
+}
+
+impl World {
+    /// Routes [`DOMAIN`] to these rows.
+    pub async fn rows(&self, rows: Value) {
+        self.set_domain(json!({"inbound_servers": rows})).await.expect("rows");
+    }
+
+    /// Sends a plain message of a stranger; the reply, which promises it.
+    pub async fn send(&self, subject: &str, to: &[&str]) -> String {
+        let mut client = self.client().await;
+        let reply = client.deliver("s@sender.example", to, &message(subject)).await.expect("a session");
+        assert!(reply.starts_with("250 2.0.0 Accepted, queue id "), "{reply}");
+        reply
+    }
+
+    /// Lets [`SOURCE`] send for [`DOMAIN`], and sends what leaves the tenant, notifications included, to `smarthost`.
+    pub async fn outbound(&self, smarthost: SocketAddr) {
+        self.smarthost(smarthost).await;
+        self.set_domain(json!({"outbound_enabled": true, "outbound_networks": [format!("{SOURCE}/32")]})).await.expect("outbound");
+    }
+
+    /// Sends what leaves the tenant, notifications included, to `smarthost`.
+    pub async fn smarthost(&self, smarthost: SocketAddr) {
+        let target = json!({"to": "smarthost", "host": smarthost.ip().to_string(), "port": smarthost.port()});
+        self.set_tenant(json!({"outbound_routes": [{"domain": "*", "target": target}]})).await.expect("a route");
+    }
+
+    /// One entry of the queue with all that is known of it.
+    pub async fn explain(&self, reply: &str, number: u32) -> Value {
+        self.owner.get(&format!("/api/v1/queue/{}/{number}", queue_id(reply))).await.expect("an entry")
+    }
+
+    /// Waits until an entry of the queue is as it should be; the entry.
+    pub async fn entry(&self, reply: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/v1/queue/{}/0", queue_id(reply));
+        let mut entry = Value::Null;
+        self.eventually(what, async || {
+            entry = self.owner.get(&path).await.map(|e| e["entry"].clone()).unwrap_or_default();
+            !entry.is_null() && is_so(&entry)
+        })
+        .await;
+        entry
+    }
+}
+
 /// Asserts that a reply has the catalogue's form: `start` (from the code to the reason), then a reference and the page it leads to.
 pub fn assert_refused(reply: &str, start: &str) {
     let (before, after) = reply.split_once(" ref=").unwrap_or_else(|| panic!("no reference in {reply:?}, wanted {start:?}"));
