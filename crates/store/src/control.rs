@@ -18,8 +18,6 @@ pub mod recipient;
 pub mod revision;
 mod statement;
 pub mod tenant;
-#[cfg(test)]
-mod tests;
 
 use crate::StoreError;
 use crate::sql::{Row, Tx};

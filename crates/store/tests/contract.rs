@@ -1,6 +1,8 @@
 //! The contract of a store, on both engines: one suite (`contract/suite.rs`), each part on an empty store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "contract/control.rs"]
+mod control;
 #[path = "contract/make.rs"]
 mod make;
 #[path = "contract/suite.rs"]
@@ -55,16 +57,21 @@ impl Databases {
     }
 }
 
+mod part {
+    pub(crate) use super::control::*;
+    pub(crate) use super::suite::*;
+}
+
 macro_rules! parts {
     ($($part:ident),+ $(,)?) => {
         mod on_the_embedded_engine {
-            $(#[test] fn $part() { super::embedded(super::suite::$part); })+
+            $(#[test] fn $part() { super::embedded(super::part::$part); })+
         }
         /// One test, since one cluster serves all parts.
         #[test]
         fn on_postgresql() {
             let mut databases = Databases::new();
-            $(databases.run(stringify!($part), suite::$part);)+
+            $(databases.run(stringify!($part), part::$part);)+
         }
     };
 }
@@ -83,4 +90,18 @@ parts! {
     tracking_expires_by_tenant,
     control_jobs_are_whole_or_nothing,
     a_single_node_holds_its_lease,
+    every_control_statement_prepares,
+    tenants_are_kept,
+    revisions_refuse_the_later_editor,
+    changes_are_seen_once_and_in_order,
+    the_first_to_prove_gets_the_name,
+    two_tenants_that_prove_at_once,
+    claims_lapse_and_domains_end_with_grace,
+    looks_at_claims_are_bounded,
+    ceilings_hold,
+    recipient_lists_are_versions,
+    imports_are_guarded_and_whole,
+    api_keys_are_found_by_hash_alone,
+    audit_is_filtered_and_bound_to_its_tenant,
+    jobs_pauses_and_proofs,
 }
