@@ -369,13 +369,13 @@ async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, se
         let in_data = store.mail.in_data();
         tokio::task::yield_now().await;
         let (record, to) = born(&mut dice, id, 1, 10_000);
-        drop(in_data);
         let start = Instant::now();
         store
             .mail
             .accept(vec![message(id, 1, &to, record, &body, Timestamp(START))])
             .await
             .unwrap();
+        drop(in_data);
         waits.push(start.elapsed());
         let record = ended(&mut dice, id, 1, to);
         let settlement = Settlement {

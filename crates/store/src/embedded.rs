@@ -243,7 +243,7 @@ impl Records for Tables<'_> {
 impl MailStore for Embedded {
     fn accept(&self, messages: Vec<Acceptance>) -> Pending<'_, ()> {
         let bytes = weight(&messages);
-        Box::pin(self.submit(Job::Accept(messages), bytes, Urgency::Urgent))
+        Box::pin(self.submit(Job::Accept(messages), bytes, Urgency::Session))
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<'_, ()> {

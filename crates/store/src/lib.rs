@@ -102,8 +102,8 @@ pub trait MailStore: Send + Sync {
     /// Wakes when entries came to this node that its scheduler does not know (take-over, another node's action, an action by API).
     /// The number counts up.
     fn arrivals(&self) -> tokio::sync::watch::Receiver<u64>;
-    /// A session says that it is between DATA and the final dot; drop it before `accept`. While there are such sessions, a commit
-    /// waits for their company, 1 ms at most.
+    /// A session says that it is between DATA and the commit; drop it when `accept` has answered. While there are more such sessions than
+    /// acceptances waiting, a commit waits for their company, 1 ms at most.
     fn in_data(&self) -> InData;
     /// Which of these messages are in the spool (for the sweep of orphaned blobs).
     fn existing(&self, ids: Vec<QueueId>) -> Pending<'_, Vec<QueueId>>;
@@ -113,7 +113,7 @@ pub trait MailStore: Send + Sync {
     fn close(&self) -> Pending<'_, ()>;
 }
 
-/// One session between DATA and the final dot. Counted while it lives.
+/// One session between DATA and its commit. Counted while it lives.
 #[derive(Debug, Default)]
 pub struct InData(Option<Arc<AtomicUsize>>);
 

@@ -26,7 +26,7 @@ mod value;
 mod writer;
 
 use mail::{LaneId, QueueId, TenantId, Timestamp};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -156,6 +156,28 @@ impl Store {
     }
 }
 
+/// Whether the database at `url` can be used, without taking part: reachable, new enough, its data not newer than this program, and
+/// `blobs_dir` the folder that its nodes use. Blocks; needs no runtime.
+///
+/// # Errors
+/// As [`Store::open_postgres`].
+pub fn probe(url: &str, blobs_dir: &Path) -> Result<(), StoreError> {
+    let door = Door::new(url)?;
+    let runtime = runtime()?;
+    let asked = std::thread::scope(|scope| {
+        // A thread of its own, so that callers inside a runtime may ask.
+        let asking = scope.spawn(|| {
+            runtime.block_on(async {
+                let session = Session::open(&door.config, &door.tls, Purpose::Control).await?;
+                session.warn_when_unsafe().await?;
+                migrate::look(&session, blobs_dir).await
+            })
+        });
+        asking.join()
+    });
+    asked.unwrap_or_else(|_| Err(StoreError::Engine("the look at the database was cut short".into())))
+}
+
 /// The engine.
 struct Postgres {
     inbox: Arc<Inbox<Job>>,
@@ -184,7 +206,7 @@ impl Postgres {
         );
         let is_reachable = Arc::new(AtomicBool::new(true));
         let (keeper_stop, stopped) = watch::channel(false);
-        let (home, keeper) = start_keeper(&door, &lease, &is_reachable, stopped, (options.now)())?;
+        let (home, keeper) = start_keeper(&door, &lease, &is_reachable, stopped, options)?;
         let (orphans, waiting) = sync_channel(ORPHANS_WAITING_MAX);
         let index = Arc::new(Index::default());
         let inbox = Arc::new(Inbox::new());
@@ -244,10 +266,11 @@ fn start_keeper(
     lease: &Arc<Lease>,
     is_reachable: &Arc<AtomicBool>,
     stopped: watch::Receiver<bool>,
-    now: Timestamp,
+    options: &PgOptions,
 ) -> Result<(Handle, JoinHandle<()>), StoreError> {
     let (ready, opened) = sync_channel(1);
     let (door, lease, is_reachable) = (Arc::clone(door), Arc::clone(lease), Arc::clone(is_reachable));
+    let (now, blobs_dir) = ((options.now)(), options.blobs_dir.clone());
     let runtime = runtime()?;
     let handle = runtime.handle().clone();
     let thread = start("store-lease", move || {
@@ -256,6 +279,7 @@ fn start_keeper(
                 let schema = Session::open(&door.config, &door.tls, Purpose::Schema).await?;
                 schema.warn_when_unsafe().await?;
                 migrate::migrate(&schema, now).await?;
+                migrate::share_folder(&schema, &blobs_dir).await?;
                 drop(schema);
                 let session = Session::open(&door.config, &door.tls, Purpose::Mail).await?;
                 lease.beat(&session).await?;
@@ -321,7 +345,7 @@ impl MailStore for Postgres {
                 "no connection to PostgreSQL".into(),
             ))));
         }
-        Box::pin(self.submit(Job::Accept(messages), Urgency::Urgent))
+        Box::pin(self.submit(Job::Accept(messages), Urgency::Session))
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<'_, ()> {

@@ -55,7 +55,6 @@ pub struct AttachmentFacts {
 /// One event. The names are the spec's (domains-and-routing 13). A record is one compact JSON array of these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "events are built once and written at once")]
 pub enum Event {
     /// A client connected.
     Connected {

@@ -32,6 +32,9 @@ const UNITS: usize = 32 * 1024;
 /// How soon a job must be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
+    /// A session waits with its 250.
+    Session,
+    /// Someone else waits.
     Urgent,
     Patient,
 }
@@ -54,7 +57,7 @@ pub(crate) struct Inbox<J> {
     state: Mutex<State<J>>,
     room: Arc<Semaphore>,
     writer: OnceLock<Thread>,
-    /// Sessions between DATA and the final dot.
+    /// Sessions between DATA and their commit.
     pub(crate) in_data: Arc<AtomicUsize>,
 }
 
@@ -62,6 +65,8 @@ struct State<J> {
     jobs: Vec<Queued<J>>,
     batch: Arc<Batch>,
     urgent: usize,
+    /// Of the urgent ones, those of sessions.
+    sessions: usize,
     oldest: Option<Instant>,
     writer: Writer,
     closed: bool,
@@ -92,6 +97,7 @@ impl<J> Inbox<J> {
             jobs: Vec::new(),
             batch: Arc::default(),
             urgent: 0,
+            sessions: 0,
             oldest: None,
             writer: Writer::Busy,
             closed: false,
@@ -135,6 +141,10 @@ impl<J> Inbox<J> {
         let batch = Arc::clone(&state.batch);
         state.jobs.push(Queued { job, room });
         match urgency {
+            Urgency::Session => {
+                state.urgent += 1;
+                state.sessions += 1;
+            }
             Urgency::Urgent => state.urgent += 1,
             Urgency::Patient if state.oldest.is_none() => state.oldest = Some(Instant::now()),
             Urgency::Patient => {}
@@ -142,7 +152,7 @@ impl<J> Inbox<J> {
         let wake = match state.writer {
             Writer::Busy => false,
             Writer::Idle => state.urgent > 0 || index == 0 || index >= PATIENT_MAX,
-            Writer::Gathering => index >= BATCH_MAX || self.in_data.load(Ordering::Relaxed) == 0,
+            Writer::Gathering => index >= BATCH_MAX || self.is_complete(state.sessions),
         };
         if wake {
             state.writer = Writer::Busy;
@@ -152,6 +162,11 @@ impl<J> Inbox<J> {
             writer.unpark();
         }
         Ok(Ticket { batch, index })
+    }
+
+    /// Whether no other session is in DATA: those counted hold their mark until their commit.
+    fn is_complete(&self, sessions: usize) -> bool {
+        self.in_data.load(Ordering::Relaxed) <= sessions
     }
 
     /// No further jobs; what waits is still committed.
@@ -183,7 +198,7 @@ impl<J> Inbox<J> {
             let now = Instant::now();
             let (writer, wait) = if state.urgent > 0 && !state.closed {
                 let until = *gathering_until.get_or_insert(now + COMPANY);
-                let alone = self.in_data.load(Ordering::Relaxed) == 0;
+                let alone = self.is_complete(state.sessions);
                 if alone || state.jobs.len() >= BATCH_MAX || now >= until {
                     (Writer::Busy, None)
                 } else {
@@ -202,6 +217,7 @@ impl<J> Inbox<J> {
             match wait {
                 None => {
                     state.urgent = 0;
+                    state.sessions = 0;
                     state.oldest = None;
                     return Some(Taken {
                         jobs: std::mem::take(&mut state.jobs),

@@ -140,7 +140,9 @@ impl<'q> Matcher<'q> {
     }
 
     fn addresses(&self, trace: &Trace) -> bool {
-        let any = |patterns: &[Pattern], of: &dyn Fn(&Event, &mut dyn FnMut(&str))| {
+        /// Shows each address of a kind that an event has.
+        type Addresses<'a> = &'a dyn Fn(&Event, &mut dyn FnMut(&str));
+        let any = |patterns: &[Pattern], of: Addresses<'_>| {
             patterns.is_empty()
                 || events(trace).any(|event| {
                     let mut met = false;

@@ -16,7 +16,7 @@ impl Set {
     #[must_use]
     pub fn all(n: u32) -> Self {
         let mut bits = vec![0xff; (n as usize).div_ceil(8)];
-        if let (Some(last), true) = (bits.last_mut(), n % 8 != 0) {
+        if let (Some(last), true) = (bits.last_mut(), !n.is_multiple_of(8)) {
             *last = 0xff >> (8 - n % 8);
         }
         Self::Bits(bits)
