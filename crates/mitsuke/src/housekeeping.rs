@@ -20,12 +20,16 @@ const AUDIT_DAYS: u64 = 7 * 366;
 /// Finished jobs are kept for so long.
 const JOBS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// A body so old was committed long ago, or never will be.
+const ORPHAN_AGE: Duration = Duration::from_secs(2 * 3_600);
+
 /// Runs until shutdown.
 pub async fn run(desk: Arc<Desk>) {
     let mut next_retention = desk.now();
     loop {
         if desk.now() >= next_retention {
             retention(&desk).await;
+            sweep(&desk).await;
             next_retention = desk.now().after(RETENTION_EVERY);
         }
         tokio::select! {
@@ -37,6 +41,15 @@ pub async fn run(desk: Arc<Desk>) {
             Reload::Reloaded => tracing::info!("certificates reloaded"),
             Reload::Failed(error) => tracing::error!(%error, "new certificate files cannot be used; the old ones stay"),
         }
+    }
+}
+
+/// Large bodies that no message names: what a crash left behind.
+async fn sweep(desk: &Desk) {
+    match desk.store.sweep_blobs(ORPHAN_AGE).await {
+        Ok(swept) if swept.removed > 0 => tracing::info!(removed = swept.removed, "bodies without a message removed"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "bodies without a message could not be removed"),
     }
 }
 

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::blob::Blobs;
 use crate::index::live::{Incoming, Live};
 use crate::index::{Records, plan, search};
-use crate::spool::{Acceptance, Body, Entry, EntryFilter, LaneSummary, QueueRow, Settlement, SpoolMessage};
+use crate::spool::{Acceptance, Body, Entry, EntryFilter, LaneSummary, Origin, QueueRow, Settlement, SpoolMessage};
 use crate::tracking::{Page, Query, Record, Scope, Trace};
 use crate::{InData, MailStore, Pending, Store, StoreError, sql};
 use hot::{Hot, Orphan};
@@ -248,8 +248,9 @@ impl MailStore for Embedded {
 
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<'_, ()> {
         let bytes = settlements.iter().map(|s| 512 * s.changes.len() + weight(&s.born)).sum();
-        // A message born here is a promise like any other, but nobody waits at a door for it.
-        Box::pin(self.submit(Job::Settle(settlements), bytes, Urgency::Patient))
+        // A person waits for an answer; an attempt's outcome rides on the next commit.
+        let urgency = if settlements.iter().any(|s| s.origin == Origin::Person) { Urgency::Urgent } else { Urgency::Patient };
+        Box::pin(self.submit(Job::Settle(settlements), bytes, urgency))
     }
 
     fn record(&self, records: Vec<Record>) {
