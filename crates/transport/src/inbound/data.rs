@@ -6,7 +6,7 @@
 
 use super::reply::{self, Refusal};
 use super::session::Session;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, owner_of};
 use crate::receive::body::{Collector, StreamError};
 use crate::receive::{self, Accepted};
 use ::mail::{Reason, TenantId};
@@ -60,11 +60,20 @@ impl Session {
             Ok(receipt) => Answer::AcceptWith(reply::accepted(receipt.queue_ids.into_iter())),
             Err(refused) => {
                 let tenant = refused.tenant.or(concerned);
+                self.note_recipients(owner_of(refused.refusal.reason, tenant));
                 self.refusal(&refused.refusal, tenant, None)
             }
         };
         self.forget();
         answer
+    }
+
+    /// Who would have got it.
+    fn note_recipients(&mut self, tenant: TenantId) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let mut traces = std::mem::take(&mut transaction.traces);
+        traces.note(tenant, transaction.recipients_seen_by(tenant), &self.desk);
+        transaction.traces = traces;
     }
 }
 

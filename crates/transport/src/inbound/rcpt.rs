@@ -122,6 +122,11 @@ impl Session {
             return Err(refuse(Refusal::new(Reason::Harvest)));
         }
         if let Some(reason) = not_in_service(tenant, domain) {
+            if reason == Reason::DomainUnverified
+                && let Err(error) = crate::claims::nudge(&self.desk.store, &domain.name, self.desk.now()).await
+            {
+                tracing::warn!(%error, domain = %domain.name, "a claim could not be made due");
+            }
             return Err(refuse(Refusal::address(reason, address)));
         }
         let level = peer::level(tenant, Some(domain), self.connection.ip(), transaction.reverse_path.domain());

@@ -18,6 +18,8 @@ use store::tracking::{Event, Record, TlsFacts};
 
 /// Events of refusals kept for one tenant's trace; further ones are counted into the last alike.
 const REFUSED_EVENTS_MAX: usize = 50;
+/// Recipients told of with a refusal after the final dot.
+const NOTED_EVENTS_MAX: usize = 100;
 
 /// What is known of a connection.
 #[derive(Clone, Debug)]
@@ -138,6 +140,17 @@ impl Transaction {
         }
     }
 
+    /// The recipients that a tenant may see: as their owner its own, as the sender or the operator all.
+    pub fn recipients_seen_by(&self, tenant: TenantId) -> impl Iterator<Item = Event> + '_ {
+        let is_own = move |r: &&Taken| r.owner.as_ref().is_some_and(|(t, _)| t.id == tenant);
+        let sees_all = tenant == TenantId::OPERATOR || self.sender_tenant() == Some(tenant);
+        let event = |r: &Taken| Event::Rcpt {
+            recipient: r.recipient.address.to_string(),
+            check: r.check.clone(),
+        };
+        self.recipients.iter().filter(move |r| sees_all || is_own(r)).map(event)
+    }
+
     /// MAIL FROM as an event.
     #[must_use]
     pub fn mail_from(&self, connection: &Connection) -> Event {
@@ -200,6 +213,11 @@ impl Traces {
             return;
         }
         trace.refused.push(event);
+    }
+
+    /// Notes what leads to a refusal after the final dot: recipients that had been accepted.
+    pub fn note(&mut self, tenant: TenantId, events: impl Iterator<Item = Event>, desk: &Desk) {
+        self.of(tenant, desk).refused.extend(events.take(NOTED_EVENTS_MAX));
     }
 
     /// Writes what was refused since the last time. `first` are the events with which a trace begins.

@@ -271,3 +271,6 @@ fn parcels(transaction: &Transaction, admitted: &Admitted, fates: &[Fate]) -> Re
     }
     Ok(parcels)
 }
+
+#[cfg(test)]
+mod tests;
