@@ -229,7 +229,7 @@ fn row_problems(row: &RecipientRow, domain: &Domain) -> Vec<String> {
         let fits = Address::new(local, domain.clone()).is_ok_and(|a| a.local_key() == *local)
             // Kept without needless quotes: what needs them is looked at with them.
             || Address::new(&format!("\"{}\"", local.replace('\\', "\\\\").replace('"', "\\\"")), domain.clone()).is_ok_and(|a| a.local_key() == *local);
-        if !fits {
+        if local.is_empty() || !fits {
             problems.push(format!("{} is no local part", local.escape_debug()));
         }
     }
