@@ -39,11 +39,13 @@ pub struct Plan {
     pub postgres: Option<String>,
     /// Whether the tenant and its domain are made and proven.
     pub with_domain: bool,
+    /// Last change of the node file's text.
+    pub edit: Option<Box<dyn Fn(String) -> String + Send + Sync>>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { node: String::new(), zone: String::new(), postgres: None, with_domain: true }
+        Self { node: String::new(), zone: String::new(), postgres: None, with_domain: true, edit: None }
     }
 }
 
@@ -78,7 +80,8 @@ impl World {
         let dns = DnsServer::start(usual_zone(&plan.zone)).await;
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("mitsuke.toml");
-        std::fs::write(&file, node_file(&plan, dns.address())).expect("node file");
+        let text = node_file(&plan, dns.address());
+        std::fs::write(&file, plan.edit.as_ref().map_or_else(|| text.clone(), |edit| edit(text.clone()))).expect("node file");
         let (clock, manual) = Clock::manual(BEGINNING);
         let node = Node::load(&file).unwrap_or_else(|p| panic!("node file: {p:?}"));
         let socket = node.control_socket.clone();

@@ -15,6 +15,18 @@ pub struct Client {
     buffer: Vec<u8>,
     /// The greeting, and after [`Client::hello`] the EHLO reply.
     pub greeting: String,
+    /// The server's certificate (DER), when TLS is on.
+    pub server_certificate: Option<Vec<u8>>,
+}
+
+/// A self-signed certificate for `names` and its key, both PEM: files for a server.
+///
+/// # Panics
+/// When the name is no name.
+#[must_use]
+pub fn pem_pair(names: &[&str]) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).expect("certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
 /// A certificate that a test client shows.
@@ -105,12 +117,14 @@ impl Client {
     /// # Errors
     /// When nothing is there or the handshake fails.
     pub async fn connect_tls(to: SocketAddr, certificate: Option<&ClientCertificate>) -> std::io::Result<Self> {
-        let stream = handshake(Box::new(TcpStream::connect(to).await?), certificate).await?;
-        Self::with_stream(stream).await
+        let (stream, shown) = handshake(Box::new(TcpStream::connect(to).await?), certificate, rustls::DEFAULT_VERSIONS).await?;
+        let mut client = Self::with_stream(stream).await?;
+        client.server_certificate = shown;
+        Ok(client)
     }
 
     async fn with_stream(stream: Box<dyn Stream>) -> std::io::Result<Self> {
-        let mut client = Self { stream, buffer: Vec::new(), greeting: String::new() };
+        let mut client = Self { stream, buffer: Vec::new(), greeting: String::new(), server_certificate: None };
         client.greeting = client.reply().await?;
         Ok(client)
     }
@@ -124,7 +138,7 @@ impl Client {
         if !reply.starts_with("220") {
             return Err(std::io::Error::other(reply));
         }
-        self.stream = handshake(self.stream, certificate).await?;
+        (self.stream, self.server_certificate) = handshake(self.stream, certificate).await?;
         self.hello("client.example").await?;
         Ok(self)
     }
@@ -241,10 +255,10 @@ pub async fn raw_from(source: IpAddr, to: SocketAddr) -> std::io::Result<TcpStre
     socket.connect(to).await
 }
 
-async fn handshake(stream: Box<dyn Stream>, certificate: Option<&ClientCertificate>) -> std::io::Result<Box<dyn Stream>> {
+async fn handshake(stream: Box<dyn Stream>, certificate: Option<&ClientCertificate>) -> std::io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(std::io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
@@ -253,5 +267,7 @@ async fn handshake(stream: Box<dyn Stream>, certificate: Option<&ClientCertifica
         None => builder.with_no_client_auth(),
     };
     let name = rustls_pki_types::ServerName::try_from("mx.example").map_err(std::io::Error::other)?;
-    Ok(Box::new(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
+    Ok((Box::new(stream), shown))
 }

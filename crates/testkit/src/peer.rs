@@ -118,8 +118,12 @@ pub struct Taken {
     pub tls: bool,
     /// Log-in line, decoded, when there was one.
     pub auth: Option<String>,
+    /// Address of the client.
+    pub client: Option<std::net::IpAddr>,
     /// Number of the connection, from 1.
     pub connection: u64,
+    /// Where it came from.
+    pub client: Option<std::net::IpAddr>,
     /// Whether 250 was said.
     pub acknowledged: bool,
 }
@@ -308,6 +312,7 @@ fn decode64(text: &str) -> Vec<u8> {
 
 async fn serve(stream: TcpStream, number: u64, state: &Mutex<State>, changed: &tokio::sync::Notify) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    let client = stream.peer_addr().ok().map(|a| a.ip());
     let (implicit, tls) = {
         let s = lock(state);
         (s.script.implicit_tls, s.script.tls.clone())
@@ -323,7 +328,7 @@ async fn serve(stream: TcpStream, number: u64, state: &Mutex<State>, changed: &t
     let mut wire = Wire { stream, buffer: Vec::new() };
     let greeting = act(&mut wire, state, Stage::Greeting).await?.unwrap_or_else(|| "220 peer.example ESMTP".into());
     wire.say(&greeting).await?;
-    let mut now = Taken { connection: number, tls: secured, ..Taken::default() };
+    let mut now = Taken { connection: number, client, tls: secured, ..Taken::default() };
     loop {
         let line = wire.line().await?;
         let upper = line.to_ascii_uppercase();
