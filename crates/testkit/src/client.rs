@@ -133,12 +133,24 @@ impl Client {
     ///
     /// # Errors
     /// When it is refused or the handshake fails.
-    pub async fn starttls(mut self, certificate: Option<&ClientCertificate>) -> std::io::Result<Self> {
+    pub async fn starttls(self, certificate: Option<&ClientCertificate>) -> std::io::Result<Self> {
+        self.starttls_with(certificate, rustls::DEFAULT_VERSIONS).await
+    }
+
+    /// The same, speaking only these versions.
+    ///
+    /// # Errors
+    /// When it is refused or the handshake fails.
+    pub async fn starttls_with(
+        mut self,
+        certificate: Option<&ClientCertificate>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<Self> {
         let reply = self.say("STARTTLS").await?;
         if !reply.starts_with("220") {
             return Err(std::io::Error::other(reply));
         }
-        (self.stream, self.server_certificate) = handshake(self.stream, certificate).await?;
+        (self.stream, self.server_certificate) = handshake(self.stream, certificate, versions).await?;
         self.hello("client.example").await?;
         Ok(self)
     }
@@ -255,7 +267,11 @@ pub async fn raw_from(source: IpAddr, to: SocketAddr) -> std::io::Result<TcpStre
     socket.connect(to).await
 }
 
-async fn handshake(stream: Box<dyn Stream>, certificate: Option<&ClientCertificate>) -> std::io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
+async fn handshake(
+    stream: Box<dyn Stream>,
+    certificate: Option<&ClientCertificate>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> std::io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)

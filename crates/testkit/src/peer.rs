@@ -118,8 +118,6 @@ pub struct Taken {
     pub tls: bool,
     /// Log-in line, decoded, when there was one.
     pub auth: Option<String>,
-    /// Address of the client.
-    pub client: Option<std::net::IpAddr>,
     /// Number of the connection, from 1.
     pub connection: u64,
     /// Where it came from.
