@@ -24,9 +24,18 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, below those that the system gives to outgoing connections: a server that is killed and started
+/// again must find it free.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    for _ in 0..1_000 {
+        let mut bytes = [0; 2];
+        getrandom::fill(&mut bytes).expect("random bytes");
+        let port = 20_000 + u16::from_le_bytes(bytes) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port from 20,000 to 32,000");
 }
 
 /// Where cargo put the binary: beside the tests.
