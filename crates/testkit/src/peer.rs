@@ -120,8 +120,6 @@ pub struct Taken {
     pub auth: Option<String>,
     /// Number of the connection, from 1.
     pub connection: u64,
-    /// Where it came from.
-    pub client: Option<std::net::IpAddr>,
     /// Whether 250 was said.
     pub acknowledged: bool,
 }
