@@ -163,18 +163,15 @@ impl Store {
 /// As [`Store::open_postgres`].
 pub fn probe(url: &str, blobs_dir: &Path) -> Result<(), StoreError> {
     let door = Door::new(url)?;
-    let runtime = runtime()?;
-    let asked = std::thread::scope(|scope| {
-        // A thread of its own, so that callers inside a runtime may ask.
-        let asking = scope.spawn(|| {
-            runtime.block_on(async {
-                let session = Session::open(&door.config, &door.tls, Purpose::Control).await?;
-                session.warn_when_unsafe().await?;
-                migrate::look(&session, blobs_dir).await
-            })
-        });
-        asking.join()
-    });
+    // On a thread of its own, so that callers inside a runtime may ask.
+    let asking = || {
+        runtime()?.block_on(async {
+            let session = Session::open(&door.config, &door.tls, Purpose::Control).await?;
+            session.warn_when_unsafe().await?;
+            migrate::look(&session, blobs_dir).await
+        })
+    };
+    let asked = std::thread::scope(|scope| scope.spawn(asking).join());
     asked.unwrap_or_else(|_| Err(StoreError::Engine("the look at the database was cut short".into())))
 }
 

@@ -1,5 +1,11 @@
 //! The contract of a store, on both engines: one suite (`contract/suite.rs`), each part on an empty store.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 #[path = "contract/control.rs"]
 mod control;
@@ -16,7 +22,12 @@ use store::pg::{LEASE, PgOptions};
 use testkit::postgres::Postgres;
 
 fn wait(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work);
 }
 
 fn embedded<F: Future<Output = ()>>(part: impl FnOnce(Store) -> F) {
@@ -34,7 +45,11 @@ struct Databases {
 
 impl Databases {
     fn new() -> Self {
-        Self { cluster: Postgres::start().unwrap(), folder: tempfile::tempdir().unwrap(), count: 0 }
+        Self {
+            cluster: Postgres::start().unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+            count: 0,
+        }
     }
 
     fn run<F: Future<Output = ()>>(&mut self, name: &str, part: impl FnOnce(Store) -> F) {

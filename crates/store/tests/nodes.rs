@@ -1,11 +1,17 @@
 //! Several nodes on one PostgreSQL: leases, take-over, fences; commits whose answer is lost; restarts under load.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 #[path = "contract/make.rs"]
 mod make;
 
-use make::*;
 use mail::{QueueId, Timestamp};
+use make::*;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,14 +27,24 @@ use testkit::postgres::{Postgres, Stop};
 const LEASE: Duration = Duration::from_millis(2_400);
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let value = runtime.block_on(work);
     runtime.shutdown_background();
     value
 }
 
 fn open_at(url: String, folder: &tempfile::TempDir, name: &str, lease: Duration) -> Result<Store, StoreError> {
-    Store::open_postgres(&PgOptions { url, blobs_dir: folder.path().into(), now: Arc::new(|| NOON), node_name: name.into(), lease })
+    Store::open_postgres(&PgOptions {
+        url,
+        blobs_dir: folder.path().into(),
+        now: Arc::new(|| NOON),
+        node_name: name.into(),
+        lease,
+    })
 }
 
 fn open(cluster: &Postgres, folder: &tempfile::TempDir, name: &str) -> Store {
@@ -54,7 +70,10 @@ async fn sql(cluster: &Postgres, text: &str) -> u64 {
 }
 
 fn all_of_acme() -> Scope {
-    Scope { tenant: Some(ACME), domains: None }
+    Scope {
+        tenant: Some(ACME),
+        domains: None,
+    }
 }
 
 #[test]
@@ -62,13 +81,19 @@ fn entries_of_a_dead_node_are_taken_over_and_shared() {
     let cluster = Postgres::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     wait(async {
-        let (a, b, c) = (open(&cluster, &folder, "a"), open(&cluster, &folder, "b"), open(&cluster, &folder, "c"));
+        let (a, b, c) = (
+            open(&cluster, &folder, "a"),
+            open(&cluster, &folder, "b"),
+            open(&cluster, &folder, "c"),
+        );
         let slots = BTreeSet::from([a.mail.node_slot(), b.mail.node_slot(), c.mail.node_slot()]);
         assert_eq!(slots.len(), 3, "slots differ");
         let make = Maker::new(a.mail.node_slot());
         let mut sent = BTreeSet::new();
         for _ in 0..10 {
-            let some: Vec<_> = (0..350).map(|n| make.mail(ACME, &["a@acme.example", &format!("b@d{n}.example")])).collect();
+            let some: Vec<_> = (0..350)
+                .map(|n| make.mail(ACME, &["a@acme.example", &format!("b@d{n}.example")]))
+                .collect();
             sent.extend(some.iter().map(|m| m.message.queue_id));
             a.mail.accept(some).await.unwrap();
         }
@@ -77,14 +102,29 @@ fn entries_of_a_dead_node_are_taken_over_and_shared() {
         arrivals.mark_unchanged();
         let (epoch_b, died) = (b.mail.lease_epoch(), Instant::now());
         drop(a);
-        until("taken over", LEASE * 15 / 12 + Duration::from_secs(3), async || owned(&b).await + owned(&c).await == 7_000).await;
+        until("taken over", LEASE * 15 / 12 + Duration::from_secs(3), async || {
+            owned(&b).await + owned(&c).await == 7_000
+        })
+        .await;
         assert!(died.elapsed() >= LEASE * 2 / 3, "not before the lease ended");
         assert!(arrivals.has_changed().unwrap() || owned(&b).await == 0);
         assert_eq!(b.mail.lease_epoch(), epoch_b);
         // All entries of a message have one owner, and tracking is seen from everywhere.
         let id = *sent.first().unwrap();
         assert_eq!(b.mail.entries(id).await.unwrap().len(), 2);
-        let found = c.mail.search(Query { queue_id: Some(id), ..Query::default() }, all_of_acme(), None, 9).await.unwrap();
+        let found = c
+            .mail
+            .search(
+                Query {
+                    queue_id: Some(id),
+                    ..Query::default()
+                },
+                all_of_acme(),
+                None,
+                9,
+            )
+            .await
+            .unwrap();
         assert_eq!(found.traces.len(), 1);
         // An orderly end: others take over at once.
         let before = owned(&b).await + owned(&c).await;
@@ -114,7 +154,19 @@ fn a_node_alone_finds_its_own_entries_after_an_orderly_end() {
         assert!(again.mail.message(mail.message.queue_id).await.unwrap().is_none());
         let trace = again.mail.trace(mail.message.queue_id, all_of_acme()).await.unwrap().unwrap();
         assert_eq!(trace.records.len(), 2);
-        let found = again.mail.search(Query { state: Some("delivered".into()), ..Query::default() }, all_of_acme(), None, 9).await.unwrap();
+        let found = again
+            .mail
+            .search(
+                Query {
+                    state: Some("delivered".into()),
+                    ..Query::default()
+                },
+                all_of_acme(),
+                None,
+                9,
+            )
+            .await
+            .unwrap();
         assert_eq!(found.traces.len(), 1);
     });
 }
@@ -144,7 +196,16 @@ fn a_node_that_lost_its_lease_changes_nothing_of_others() {
         assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
         assert_eq!(owned(&b).await, 3);
         assert!(b.mail.message(dsn.message.queue_id).await.unwrap().is_none());
-        assert_eq!(b.mail.trace(mails[0].message.queue_id, all_of_acme()).await.unwrap().unwrap().records.len(), 2);
+        assert_eq!(
+            b.mail
+                .trace(mails[0].message.queue_id, all_of_acme())
+                .await
+                .unwrap()
+                .unwrap()
+                .records
+                .len(),
+            2
+        );
         // It has a new epoch by now, tells its scheduler, and takes new mail.
         assert!(a.mail.lease_epoch() > epoch && a.mail.lease_holds());
         assert!(arrivals.has_changed().unwrap());
@@ -159,7 +220,10 @@ fn a_node_that_lost_its_lease_changes_nothing_of_others() {
         gone.origin = Origin::Person;
         a.mail.settle(vec![gone]).await.unwrap();
         assert_eq!(owned(&b).await, 2);
-        assert_eq!(b.mail.entries(mails[1].message.queue_id).await.unwrap()[0].due, Timestamp(NOON.0 + 99));
+        assert_eq!(
+            b.mail.entries(mails[1].message.queue_id).await.unwrap()[0].due,
+            Timestamp(NOON.0 + 99)
+        );
         until("b is woken", Duration::from_secs(5), async || woken.has_changed().unwrap()).await;
         // b's own attempts count.
         b.mail.settle(vec![delivered(&mails[0], 0, NOON)]).await.unwrap();
@@ -179,7 +243,10 @@ fn a_lease_ends_while_the_database_is_away() {
         assert!(!a.mail.lease_holds());
         let make = Maker::new(a.mail.node_slot());
         let refused = Instant::now();
-        assert!(matches!(a.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(
+            a.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await,
+            Err(StoreError::Unavailable(_))
+        ));
         assert!(refused.elapsed() < Duration::from_secs(12));
         cluster.up().unwrap();
         let epoch = a.mail.lease_epoch();
@@ -209,26 +276,50 @@ fn a_commit_whose_answer_is_lost_is_looked_up() {
                 let earlier = make.mail(ACME, &["a@acme.example"]);
                 store.mail.accept(vec![earlier.clone()]).await.unwrap();
                 let mail = make.mail(ACME, &["a@acme.example", "b@acme.example"]);
-                cutter.set(Trap { marker: mail.message.queue_id.to_string().into_bytes(), end: b"Q\0\0\0\x0bCOMMIT\0".to_vec(), cut });
-                let (taken, settled) =
-                    tokio::join!(store.mail.accept(vec![mail.clone()]), store.mail.settle(vec![delivered(&earlier, 0, NOON)]));
+                cutter.set(Trap {
+                    marker: mail.message.queue_id.to_string().into_bytes(),
+                    end: b"Q\0\0\0\x0bCOMMIT\0".to_vec(),
+                    cut,
+                });
+                let (taken, settled) = tokio::join!(
+                    store.mail.accept(vec![mail.clone()]),
+                    store.mail.settle(vec![delivered(&earlier, 0, NOON)])
+                );
                 assert!(cutter.has_snapped(), "{cut:?} {round}");
                 settled.unwrap();
-                assert!(direct.mail.message(earlier.message.queue_id).await.unwrap().is_none(), "a settlement is never lost");
-                let records = direct.mail.trace(earlier.message.queue_id, all_of_acme()).await.unwrap().unwrap().records.len();
+                assert!(
+                    direct.mail.message(earlier.message.queue_id).await.unwrap().is_none(),
+                    "a settlement is never lost"
+                );
+                let records = direct
+                    .mail
+                    .trace(earlier.message.queue_id, all_of_acme())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .records
+                    .len();
                 assert_eq!(records, 2, "nor told twice");
                 match &taken {
                     Ok(()) | Err(StoreError::Unavailable(_)) => {}
                     Err(other) => panic!("{cut:?} {round}: {other:?}"),
                 }
                 let count = counts.entry(format!("{cut:?}").split('(').next().unwrap().to_owned()).or_default();
-                if taken.is_ok() { count.0 += 1 } else { count.1 += 1 }
+                if taken.is_ok() {
+                    count.0 += 1
+                } else {
+                    count.1 += 1
+                }
                 fates.push((mail.message.queue_id, taken.is_ok(), cut));
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         for (id, is_ok, cut) in fates {
-            assert_eq!(direct.mail.message(id).await.unwrap().is_some(), is_ok, "{cut:?}: there if and only if Ok");
+            assert_eq!(
+                direct.mail.message(id).await.unwrap().is_some(),
+                is_ok,
+                "{cut:?}: there if and only if Ok"
+            );
             assert_eq!(direct.mail.entries(id).await.unwrap().len(), if is_ok { 2 } else { 0 });
             assert_eq!(direct.mail.trace(id, all_of_acme()).await.unwrap().is_some(), is_ok);
         }
@@ -249,12 +340,19 @@ fn a_control_job_whose_answer_is_lost_is_looked_up() {
         for round in 0..20_i64 {
             for cut in [Cut::Before, Cut::After, Cut::Unanswered(Duration::from_millis(100))] {
                 let name = format!("job {round} {cut:?}");
-                cutter.set(Trap { marker: name.clone().into_bytes(), end: b"Q\0\0\0\x0bCOMMIT\0".to_vec(), cut });
+                cutter.set(Trap {
+                    marker: name.clone().into_bytes(),
+                    end: b"Q\0\0\0\x0bCOMMIT\0".to_vec(),
+                    cut,
+                });
                 let given = name.clone();
-                let written: Result<u64, StoreError> =
-                    store.write(move |tx| tx.execute("INSERT INTO installation (name, held) VALUES (?1, 'x')", &[given.into()])).await;
+                let written: Result<u64, StoreError> = store
+                    .write(move |tx| tx.execute("INSERT INTO installation (name, held) VALUES (?1, 'x')", &[given.into()]))
+                    .await;
                 let there = store
-                    .read(move |tx| Ok::<_, StoreError>(!tx.query("SELECT 1 FROM installation WHERE name = ?1", &[name.into()])?.is_empty()))
+                    .read(move |tx| {
+                        Ok::<_, StoreError>(!tx.query("SELECT 1 FROM installation WHERE name = ?1", &[name.into()])?.is_empty())
+                    })
                     .await
                     .unwrap();
                 assert_eq!(there, written.is_ok(), "{cut:?} {round}: {written:?}");
@@ -294,7 +392,9 @@ fn restarts_under_load_lose_nothing() {
         let store = open_at(cluster.url(), &folder, "a", Duration::from_secs(12)).unwrap();
         let make = Arc::new(Maker::new(store.mail.node_slot()));
         let stop = Arc::new(AtomicBool::new(false));
-        let sessions: Vec<_> = (0..20).map(|_| tokio::spawn(load(store.clone(), Arc::clone(&make), Arc::clone(&stop)))).collect();
+        let sessions: Vec<_> = (0..20)
+            .map(|_| tokio::spawn(load(store.clone(), Arc::clone(&make), Arc::clone(&stop))))
+            .collect();
         for how in [Stop::Fast, Stop::Immediate, Stop::Kill, Stop::Kill] {
             tokio::time::sleep(Duration::from_millis(700)).await;
             tokio::task::block_in_place(|| cluster.restart(how)).unwrap();
@@ -322,12 +422,37 @@ fn seventeen_nodes_are_one_too_many() {
     let cluster = Postgres::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     wait(async {
-        let nodes: Vec<Store> = (0..16).map(|n| open_at(cluster.url(), &folder, &format!("n{n}"), Duration::from_secs(60)).unwrap()).collect();
+        let nodes: Vec<Store> = (0..16)
+            .map(|n| open_at(cluster.url(), &folder, &format!("n{n}"), Duration::from_secs(60)).unwrap())
+            .collect();
         assert_eq!(nodes.iter().map(|n| n.mail.node_slot()).collect::<BTreeSet<_>>().len(), 16);
-        let Err(StoreError::Unavailable(text)) = open_at(cluster.url(), &folder, "late", LEASE).map(drop) else { panic!("expected a refusal") };
+        let Err(StoreError::Unavailable(text)) = open_at(cluster.url(), &folder, "late", LEASE).map(drop) else {
+            panic!("expected a refusal")
+        };
         assert!(text.contains("16 nodes"), "{text}");
         nodes[3].mail.close().await.unwrap();
         assert!(open_at(cluster.url(), &folder, "late", LEASE).is_ok());
+    });
+}
+
+#[test]
+fn another_folder_of_large_bodies_is_refused() {
+    let cluster = Postgres::start().unwrap();
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    wait(async {
+        assert!(store::pg::probe(&cluster.url(), folder.path()).is_ok(), "an empty database is fine");
+        open(&cluster, &folder, "a").mail.close().await.unwrap();
+        assert!(store::pg::probe(&cluster.url(), folder.path()).is_ok());
+        for refused in [
+            store::pg::probe(&cluster.url(), other.path()),
+            open_at(cluster.url(), &other, "b", LEASE).map(drop),
+        ] {
+            assert!(
+                matches!(&refused, Err(StoreError::Data(text)) if text.contains("blobs")),
+                "{refused:?}"
+            );
+        }
+        assert!(open_at(cluster.url(), &folder, "b", LEASE).is_ok());
     });
 }
 
@@ -337,11 +462,16 @@ fn old_servers_and_newer_data_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     wait(async {
         open(&cluster, &folder, "a").mail.close().await.unwrap();
-        sql(&cluster, "INSERT INTO schema_version (number, name, applied_at) VALUES (999, 'later', 0)").await;
-        let Err(StoreError::Data(text)) = open_at(cluster.url(), &folder, "a", LEASE).map(drop) else { panic!("expected a refusal") };
+        sql(
+            &cluster,
+            "INSERT INTO schema_version (number, name, applied_at) VALUES (999, 'later', 0)",
+        )
+        .await;
+        let Err(StoreError::Data(text)) = open_at(cluster.url(), &folder, "a", LEASE).map(drop) else {
+            panic!("expected a refusal")
+        };
         assert!(text.contains("999"), "{text}");
         let nowhere = open_at("postgresql://postgres@127.0.0.1:1/x?sslmode=disable".into(), &folder, "a", LEASE).map(drop);
         assert!(matches!(nowhere, Err(StoreError::Unavailable(_))), "{nowhere:?}");
     });
 }
-

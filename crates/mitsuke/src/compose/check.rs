@@ -63,21 +63,8 @@ fn writable(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// Whether PostgreSQL answers and is new enough; opening it also proves that the blob folder is the one the other nodes use.
+/// Whether PostgreSQL answers and is new enough, and the blob folder is the one the other nodes use.
 fn database(node: &Node) -> Option<String> {
     let StoreChoice::Postgres(url) = &node.store else { return None };
-    let options = store::pg::PgOptions {
-        url: url.clone(),
-        blobs_dir: node.blobs.clone(),
-        now: Arc::new(now),
-        node_name: format!("{}-check", node.hostname),
-        lease: store::pg::LEASE,
-    };
-    match store::Store::open_postgres(&options) {
-        Err(e) => Some(e.to_string()),
-        Ok(store) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(store.mail.close()).err().map(|e| e.to_string())
-        }
-    }
+    store::pg::probe(url, &node.blobs).err().map(|e| e.to_string())
 }

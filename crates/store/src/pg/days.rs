@@ -52,7 +52,8 @@ pub(super) async fn remove(session: &Session, day: i32) -> Result<u64, Fault> {
         .await?
         .try_get(0)?;
     let text = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({DAY_LOCK}); DROP TABLE IF EXISTS track_{day}; DELETE FROM track_day WHERE day = {day}; COMMIT"
+        "BEGIN; SELECT pg_advisory_xact_lock({DAY_LOCK}); DROP TABLE IF EXISTS track_{day}; DELETE FROM track_day WHERE day = {day}; \
+         DELETE FROM track_purge WHERE day = {day}; COMMIT"
     );
     in_transaction(session, &text).await?;
     Ok(u64::try_from(count).unwrap_or(0))

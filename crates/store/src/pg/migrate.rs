@@ -1,9 +1,11 @@
 //! Migration: how does a database come to the schema of this program?
 //!
-//! In:  a connection. Out: every step done that was missing, in one transaction, under one advisory lock.
+//! In:  a connection. Out: every step done that was missing, in one transaction, under one advisory lock; proof that the folder of large
+//! bodies is the one that the other nodes use: a file in it and a row of `meta` have the same random text.
 //! Invariants: newer data is refused; nodes that start together migrate once.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use tokio_postgres::Client;
 
 use super::session::Session;
@@ -84,4 +86,81 @@ async fn index(client: &Client) -> Result<(), StoreError> {
         );
     }
     Ok(client.batch_execute(&again).await?)
+}
+
+/// File in the folder of large bodies, and name in `meta`.
+const FOLDER_MARK: &str = "installation";
+const FOLDER_NAME: &str = "blob_folder";
+
+/// Marks a new folder as that of this database, or finds that it is.
+pub(super) async fn share_folder(session: &Session, folder: &Path) -> Result<(), StoreError> {
+    let client = &session.client;
+    let file = folder.join(FOLDER_MARK);
+    let own = match read_mark(&file)? {
+        Some(text) => text,
+        None => new_mark()?,
+    };
+    client
+        .execute(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+            &[&FOLDER_NAME, &own],
+        )
+        .await?;
+    let kept: String = client
+        .query_one("SELECT value FROM meta WHERE name = $1", &[&FOLDER_NAME])
+        .await?
+        .try_get(0)?;
+    if kept == own {
+        std::fs::write(&file, &own).map_err(|e| StoreError::from_io(&format!("write {}", file.display()), &e))?;
+        return Ok(());
+    }
+    Err(foreign_folder(folder))
+}
+
+/// The same without changing anything. A database that was never used is fine.
+pub(super) async fn look(session: &Session, folder: &Path) -> Result<(), StoreError> {
+    let client = &session.client;
+    let is_there: bool = client
+        .query_one("SELECT to_regclass('schema_version') IS NOT NULL", &[])
+        .await?
+        .try_get(0)?;
+    if !is_there {
+        return Ok(());
+    }
+    pending(
+        client
+            .query_one("SELECT COALESCE(max(number), 0) FROM schema_version", &[])
+            .await?
+            .try_get(0)?,
+    )?;
+    let row = client.query_opt("SELECT value FROM meta WHERE name = $1", &[&FOLDER_NAME]).await?;
+    let kept: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
+    if kept.is_some() && read_mark(&folder.join(FOLDER_MARK))? != kept {
+        return Err(foreign_folder(folder));
+    }
+    Ok(())
+}
+
+fn foreign_folder(folder: &Path) -> StoreError {
+    StoreError::Data(format!(
+        "{} is not the folder of large bodies that the other nodes of this database use: share that folder, or set `blobs` to where it is",
+        folder.display()
+    ))
+}
+
+fn read_mark(file: &Path) -> Result<Option<String>, StoreError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::from_io(&format!("read {}", file.display()), &e)),
+    }
+}
+
+fn new_mark() -> Result<String, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| StoreError::Engine(e.to_string()))?;
+    Ok(bytes.iter().fold(String::new(), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    }))
 }

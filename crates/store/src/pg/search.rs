@@ -290,11 +290,14 @@ pub(super) fn trace(tx: &mut PgTx<'_>, id: QueueId, scope: &Scope) -> Result<Opt
     Ok(search::one(id, scope, records))
 }
 
-/// What retention asks for.
+/// What retention asks for, by whole days (UTC) of the traces' birth.
 pub(super) struct Retention {
     keep: BTreeMap<TenantId, Timestamp>,
     default: Timestamp,
 }
+
+/// Stands in `track_purge` for all tenants without a retention of their own.
+const OTHERS: i64 = -1;
 
 impl Retention {
     pub(super) fn new(keep: Vec<(TenantId, Timestamp)>, default: Timestamp) -> Self {
@@ -304,72 +307,70 @@ impl Retention {
         }
     }
 
-    /// Before this, nobody keeps anything.
-    fn first_kept(&self) -> Timestamp {
-        self.keep.values().copied().fold(self.default, Timestamp::min)
+    fn is_kept_by_nobody(&self, day: i32) -> bool {
+        is_over(day, self.default) && self.keep.values().all(|from| is_over(day, *from))
     }
 
-    /// Before this, somebody keeps nothing.
-    fn last_kept(&self) -> Timestamp {
-        self.keep.values().copied().fold(self.default, Timestamp::max)
-    }
-
-    /// Days of `days` that nobody keeps any part of.
-    pub(super) fn whole_days<'a>(&'a self, days: impl Iterator<Item = &'a i32> + 'a) -> impl Iterator<Item = i32> + 'a {
-        let first = self.first_kept().day();
-        days.copied().filter(move |day| *day < first)
-    }
-
-    /// Removes from `day`, of which somebody keeps something, the records of those who do not.
-    pub(super) fn thin_out(&self, tx: &mut PgTx<'_>, day: i32) -> Result<u64, StoreError> {
-        if !has_begun(day, self.last_kept()) {
-            return Ok(0);
-        }
+    /// Removes from `day`, of which somebody keeps something, the records of those who do not. Once for each, which is remembered.
+    fn thin_out(&self, tx: &mut PgTx<'_>, day: i32) -> Result<u64, StoreError> {
         let named: Vec<i64> = self.keep.keys().map(|t| t.0).collect();
-        let default = QueueId::first_at(self.default).to_i64();
-        let text = format!(
-            "WITH gone AS (DELETE FROM track_{day} WHERE trace < $1 AND tenant <> ALL($2::int8[]) RETURNING 1) SELECT count(*) FROM gone"
-        );
-        let mut removed = counted(&tx.query_text(&text, &[&default, &named])?)?;
-        for (tenant, from) in self.keep.iter().filter(|(_, from)| has_begun(day, **from)) {
-            let text =
-                format!("WITH gone AS (DELETE FROM track_{day} WHERE trace < $1 AND tenant = $2 RETURNING 1) SELECT count(*) FROM gone");
-            removed += counted(&tx.query_text(&text, &[&QueueId::first_at(*from).to_i64(), &tenant.0])?)?;
+        let mut over: Vec<i64> = self
+            .keep
+            .iter()
+            .filter(|(_, from)| is_over(day, **from))
+            .map(|(tenant, _)| tenant.0)
+            .collect();
+        over.extend(is_over(day, self.default).then_some(OTHERS));
+        let mut gone = 0;
+        for tenant in over {
+            let marked = tx.query_text(
+                "INSERT INTO track_purge (day, tenant) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING day",
+                &[&i64::from(day), &tenant],
+            )?;
+            if marked.is_empty() {
+                continue;
+            }
+            let removed = if tenant == OTHERS {
+                tx.query_text(&counted_delete(day, "tenant <> ALL($1::int8[])"), &[&named])?
+            } else {
+                tx.query_text(&counted_delete(day, "tenant = $1"), &[&tenant])?
+            };
+            let n: i64 = removed.first().map_or(Ok(0), |row| row.try_get(0))?;
+            gone += u64::try_from(n).unwrap_or(0);
         }
-        Ok(removed)
-    }
-
-    /// Segments that have only traces which nobody keeps.
-    pub(super) fn drop_segments(&self, tx: &mut PgTx<'_>) -> Result<(), StoreError> {
-        let first = QueueId::first_at(self.first_kept()).to_i64();
-        let old = tx.query_text("SELECT segment FROM segment WHERE trace_max < $1", &[&first])?;
-        old.iter().try_for_each(|row| remove_segment(tx, row.try_get(0)?))
+        Ok(gone)
     }
 }
 
-/// Drops whole days, then what is left of tenants with shorter retention. How many records and days went.
+fn counted_delete(day: i32, condition: &str) -> String {
+    format!("WITH gone AS (DELETE FROM track_{day} WHERE {condition} RETURNING 1) SELECT count(*) FROM gone")
+}
+
+/// Whether the whole of `day` lies before `first_kept`.
+fn is_over(day: i32, first_kept: Timestamp) -> bool {
+    (i64::from(day) + 1).saturating_mul(86_400_000) <= first_kept.0
+}
+
+/// Removes segments whose traces all lie before `day`.
+fn drop_segments(tx: &mut PgTx<'_>, day: i32) -> Result<(), StoreError> {
+    let first = QueueId::first_at(Timestamp(i64::from(day) * 86_400_000)).to_i64();
+    let old = tx.query_text("SELECT segment FROM segment WHERE trace_max < $1", &[&first])?;
+    old.iter().try_for_each(|row| remove_segment(tx, row.try_get(0)?))
+}
+
+/// Drops days that nobody keeps, then what is left of tenants with shorter retention. How many records went.
 pub(super) fn expire(desk: &mut Desk, retention: &Retention) -> Result<u64, StoreError> {
     let all = desk.on_session(|session| Box::pin(days::all(session)))?;
+    let (whole, rest): (Vec<i32>, Vec<i32>) = all.into_iter().partition(|day| retention.is_kept_by_nobody(*day));
     let mut gone = 0;
-    let whole: Vec<i32> = retention.whole_days(all.iter()).collect();
     for day in &whole {
         gone += desk.on_session(|session| Box::pin(days::remove(session, *day)))?;
     }
-    if !whole.is_empty() {
-        desk.own_write(INDEX_LOCK, |tx| retention.drop_segments(tx))?;
+    if let Some(last) = whole.last() {
+        desk.own_write(INDEX_LOCK, |tx| drop_segments(tx, *last + 1))?;
     }
-    for day in all.iter().filter(|day| !whole.contains(day)) {
-        gone += desk.read_write(|tx| retention.thin_out(tx, *day))?;
+    for day in rest {
+        gone += desk.read_write(|tx| retention.thin_out(tx, day))?;
     }
     Ok(gone)
-}
-
-/// Whether part of `day` lies before `moment`.
-fn has_begun(day: i32, moment: Timestamp) -> bool {
-    day <= moment.day()
-}
-
-fn counted(rows: &[tokio_postgres::Row]) -> Result<u64, StoreError> {
-    let n: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-    Ok(u64::try_from(n).unwrap_or(0))
 }

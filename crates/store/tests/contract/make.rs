@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use mail::{
-    Address, BlobId, Direction, Disposition, Domain, IdSource, LaneId, MailParams, Notify, QueueId, Reason, ReversePath, TenantId, Timestamp,
+    Address, BlobId, Direction, Disposition, Domain, IdSource, LaneId, MailParams, Notify, QueueId, Reason, ReversePath, TenantId,
+    Timestamp,
 };
 use store::spool::{Acceptance, Body, Change, Entry, EntryState, Origin, Settlement, SpoolMessage, Variant};
 use store::tracking::{Event, Record};
@@ -21,7 +22,10 @@ pub(crate) struct Maker {
 
 impl Maker {
     pub(crate) fn new(slot: u8) -> Self {
-        Self { ids: IdSource::new(slot), now: NOON }
+        Self {
+            ids: IdSource::new(slot),
+            now: NOON,
+        }
     }
 
     pub(crate) fn id(&self) -> QueueId {
@@ -31,7 +35,11 @@ impl Maker {
     /// A message of `tenant` to `recipients`, all due at once.
     pub(crate) fn mail(&self, tenant: TenantId, recipients: &[&str]) -> Acceptance {
         let queue_id = self.id();
-        let entries = recipients.iter().enumerate().map(|(n, to)| entry(queue_id, n as u32, tenant, to, self.now)).collect();
+        let entries = recipients
+            .iter()
+            .enumerate()
+            .map(|(n, to)| entry(queue_id, n as u32, tenant, to, self.now))
+            .collect();
         let body = Bytes::from(format!("Subject: {queue_id}\r\n\r\nこんにちは\0\r\n"));
         Acceptance {
             message: SpoolMessage {
@@ -39,12 +47,20 @@ impl Maker {
                 tenant,
                 direction: Direction::Inbound,
                 reverse_path: ReversePath::Address(address("Sender@sender.example")),
-                params: MailParams { size: Some(99), envid: Some("env=1".into()), smtputf8: true, ..MailParams::default() },
+                params: MailParams {
+                    size: Some(99),
+                    envid: Some("env=1".into()),
+                    smtputf8: true,
+                    ..MailParams::default()
+                },
                 needs_smtputf8: false,
                 has_eight_bit: true,
                 received_at: self.now,
                 size: body.len() as u64,
-                variants: vec![Variant { prefix: Bytes::from_static(b"Received: x\r\n"), edits: vec![] }],
+                variants: vec![Variant {
+                    prefix: Bytes::from_static(b"Received: x\r\n"),
+                    edits: vec![],
+                }],
                 body: Body::Inline(body),
                 dsn_suppressed: true,
                 cause: None,
@@ -71,7 +87,11 @@ pub(crate) fn entry(queue_id: QueueId, number: u32, tenant: TenantId, to: &str, 
         lane: lane(tenant, to),
         recipient: address(to),
         orcpt: Some(format!("rfc822;{to}")),
-        notify: Notify::When { success: true, failure: true, delay: false },
+        notify: Notify::When {
+            success: true,
+            failure: true,
+            delay: false,
+        },
         variant: 0,
         state: EntryState::Queued,
         due,
@@ -94,7 +114,11 @@ pub(crate) fn accepted(trace: QueueId, tenant: TenantId, at: Timestamp, recipien
             asn: None,
             listener: "127.0.0.1:2525 mx".into(),
         },
-        Event::MailFrom { hello: "client.example".into(), reverse_path: "Sender@sender.example".into(), login: None },
+        Event::MailFrom {
+            hello: "client.example".into(),
+            reverse_path: "Sender@sender.example".into(),
+            login: None,
+        },
         Event::Accepted {
             size: 40,
             message_id: Some(format!("<{trace}@sender.example>")),
@@ -108,21 +132,55 @@ pub(crate) fn accepted(trace: QueueId, tenant: TenantId, at: Timestamp, recipien
         },
     ];
     for to in recipients {
-        events.push(Event::Rcpt { recipient: (*to).into(), check: "none".into() });
-        events.push(Event::Decided { recipient: (*to).into(), disposition: Disposition::Relay, reason: None, revision: 3 });
-        events.push(Event::Queued { recipient: (*to).into(), due: at });
+        events.push(Event::Rcpt {
+            recipient: (*to).into(),
+            check: "none".into(),
+        });
+        events.push(Event::Decided {
+            recipient: (*to).into(),
+            disposition: Disposition::Relay,
+            reason: None,
+            revision: 3,
+        });
+        events.push(Event::Queued {
+            recipient: (*to).into(),
+            due: at,
+        });
     }
-    Record { trace, tenant, direction: Some(Direction::Inbound), at, events }
+    Record {
+        trace,
+        tenant,
+        direction: Some(Direction::Inbound),
+        at,
+        events,
+    }
 }
 
 /// A settlement with a record that tells of `event`.
 pub(crate) fn settlement(a: &Acceptance, origin: Origin, changes: Vec<(u32, Change)>, at: Timestamp, event: Event) -> Settlement {
-    let record = Record { trace: a.message.queue_id, tenant: a.message.tenant, direction: Some(Direction::Inbound), at, events: vec![event] };
-    Settlement { queue_id: a.message.queue_id, origin, changes, born: vec![], record }
+    let record = Record {
+        trace: a.message.queue_id,
+        tenant: a.message.tenant,
+        direction: Some(Direction::Inbound),
+        at,
+        events: vec![event],
+    };
+    Settlement {
+        queue_id: a.message.queue_id,
+        origin,
+        changes,
+        born: vec![],
+        record,
+    }
 }
 
 pub(crate) fn delivered(a: &Acceptance, number: usize, at: Timestamp) -> Settlement {
-    let event = Event::Delivered { recipient: a.entries[number].recipient.to_string(), host: "mx.example.net".into(), reply: "250 ok".into(), delay_ms: 5 };
+    let event = Event::Delivered {
+        recipient: a.entries[number].recipient.to_string(),
+        host: "mx.example.net".into(),
+        reply: "250 ok".into(),
+        delay_ms: 5,
+    };
     settlement(a, Origin::Attempt, vec![(number as u32, Change::Remove)], at, event)
 }
 
@@ -132,8 +190,19 @@ pub(crate) fn deferred(a: &Acceptance, number: usize, due: Timestamp) -> Settlem
     entry.attempts += 1;
     entry.reason = Some(Reason::NextHopFailed);
     entry.last_reply = Some("mx.example.net: 451 later\0".into());
-    let event = Event::Deferred { recipient: entry.recipient.to_string(), reason: Reason::NextHopFailed, reply: "451 later".into(), due };
-    settlement(a, Origin::Attempt, vec![(number as u32, Change::Replace(Box::new(entry)))], due, event)
+    let event = Event::Deferred {
+        recipient: entry.recipient.to_string(),
+        reason: Reason::NextHopFailed,
+        reply: "451 later".into(),
+        due,
+    };
+    settlement(
+        a,
+        Origin::Attempt,
+        vec![(number as u32, Change::Replace(Box::new(entry)))],
+        due,
+        event,
+    )
 }
 
 pub(crate) fn held(a: &Acceptance, number: usize, until: Timestamp) -> Settlement {
@@ -141,8 +210,19 @@ pub(crate) fn held(a: &Acceptance, number: usize, until: Timestamp) -> Settlemen
     entry.due = until;
     entry.state = EntryState::Held;
     entry.reason = Some(Reason::Admin);
-    let event = Event::Held { recipient: entry.recipient.to_string(), by: "admin".into(), reason: Some(Reason::Admin), text: None };
-    settlement(a, Origin::Person, vec![(number as u32, Change::Replace(Box::new(entry)))], until, event)
+    let event = Event::Held {
+        recipient: entry.recipient.to_string(),
+        by: "admin".into(),
+        reason: Some(Reason::Admin),
+        text: None,
+    };
+    settlement(
+        a,
+        Origin::Person,
+        vec![(number as u32, Change::Replace(Box::new(entry)))],
+        until,
+        event,
+    )
 }
 
 /// A name for a body that nobody wrote.

@@ -9,10 +9,16 @@ use store::sql::Value;
 use store::tracking::{Event, Query, Record, Scope};
 use store::{Store, StoreError};
 
-const ALL: Scope = Scope { tenant: None, domains: None };
+const ALL: Scope = Scope {
+    tenant: None,
+    domains: None,
+};
 
 fn of(tenant: TenantId) -> Scope {
-    Scope { tenant: Some(tenant), domains: None }
+    Scope {
+        tenant: Some(tenant),
+        domains: None,
+    }
 }
 
 fn later(minutes: i64) -> Timestamp {
@@ -20,7 +26,14 @@ fn later(minutes: i64) -> Timestamp {
 }
 
 async fn due(store: &Store, lane: LaneId, until: Timestamp) -> Vec<(mail::QueueId, u32)> {
-    store.mail.due(lane, until, None, 100).await.unwrap().iter().map(|e| (e.queue_id, e.number)).collect()
+    store
+        .mail
+        .due(lane, until, None, 100)
+        .await
+        .unwrap()
+        .iter()
+        .map(|e| (e.queue_id, e.number))
+        .collect()
 }
 
 fn same_message(a: &SpoolMessage, b: &SpoolMessage) {
@@ -37,7 +50,10 @@ pub(crate) async fn what_is_accepted_is_read_back(store: Store) {
     null.message.reverse_path = ReversePath::Null;
     null.message.direction = Direction::Outbound;
     null.message.cause = Some(plain.message.queue_id);
-    null.message.body = Body::Blob { id: blob(), size: null.message.size };
+    null.message.body = Body::Blob {
+        id: blob(),
+        size: null.message.size,
+    };
     store.mail.accept(vec![plain.clone(), null.clone()]).await.unwrap();
     for a in [&plain, &null] {
         let id = a.message.queue_id;
@@ -45,12 +61,18 @@ pub(crate) async fn what_is_accepted_is_read_back(store: Store) {
         let entries = store.mail.entries(id).await.unwrap();
         assert_eq!(format!("{entries:?}"), format!("{:?}", a.entries));
         let trace = store.mail.trace(id, of(a.message.tenant)).await.unwrap().unwrap();
-        assert_eq!((trace.tenant, trace.records.as_slice()), (a.message.tenant, std::slice::from_ref(&a.record)));
+        assert_eq!(
+            (trace.tenant, trace.records.as_slice()),
+            (a.message.tenant, std::slice::from_ref(&a.record))
+        );
     }
     assert!(store.mail.message(make.id()).await.unwrap().is_none());
     assert!(store.mail.entries(make.id()).await.unwrap().is_empty());
     let unknown = make.id();
-    assert_eq!(store.mail.existing(vec![unknown, plain.message.queue_id]).await.unwrap(), [plain.message.queue_id]);
+    assert_eq!(
+        store.mail.existing(vec![unknown, plain.message.queue_id]).await.unwrap(),
+        [plain.message.queue_id]
+    );
     let mut lanes = store.mail.lanes().await.unwrap();
     lanes.sort_by_key(|l| (l.tenant, l.entries));
     let seen: Vec<_> = lanes.iter().map(|l| (l.lane, l.tenant, l.entries, l.first_due)).collect();
@@ -73,8 +95,11 @@ pub(crate) async fn due_entries_come_soonest_first_and_by_pages(store: Store) {
     }
     store.mail.accept(all.iter().map(|(_, a)| a.clone()).collect()).await.unwrap();
     let lane = lane(ACME, "a@acme.example");
-    let mut expect: Vec<(i64, mail::QueueId, u32)> =
-        all.iter().filter(|(m, _)| *m <= 5).flat_map(|(m, a)| [(*m, a.message.queue_id, 0), (*m, a.message.queue_id, 1)]).collect();
+    let mut expect: Vec<(i64, mail::QueueId, u32)> = all
+        .iter()
+        .filter(|(m, _)| *m <= 5)
+        .flat_map(|(m, a)| [(*m, a.message.queue_id, 0), (*m, a.message.queue_id, 1)])
+        .collect();
     expect.sort_unstable();
     let mut after = None;
     let mut seen = Vec::new();
@@ -140,7 +165,10 @@ pub(crate) async fn an_attempt_and_a_person_change_one_entry(store: Store) {
     store.mail.accept(vec![a.clone()]).await.unwrap();
     store.mail.settle(vec![deferred(&a, 0, later(5))]).await.unwrap();
     let entry = store.mail.entries(id).await.unwrap().remove(0);
-    assert_eq!((entry.due, entry.attempts, entry.reason), (later(5), 1, Some(Reason::NextHopFailed)));
+    assert_eq!(
+        (entry.due, entry.attempts, entry.reason),
+        (later(5), 1, Some(Reason::NextHopFailed))
+    );
     assert!(entry.last_reply.unwrap().starts_with("mx.example.net: 451 later"));
     assert_eq!(due(&store, lane, later(4)).await, []);
     // Held while an attempt runs: the attempt's outcome does not end the hold.
@@ -210,29 +238,104 @@ pub(crate) async fn the_queue_is_listed_and_counted_by_filter(store: Store) {
     let mut three = make.mail(OTHER, &["a_c@acme.example"]);
     three.message.received_at = later(-60);
     store.mail.accept(vec![one.clone(), two.clone(), three.clone()]).await.unwrap();
-    let (p, q, r, s) = ((one.message.queue_id, 0), (one.message.queue_id, 1), (two.message.queue_id, 0), (three.message.queue_id, 0));
+    let (p, q, r, s) = (
+        (one.message.queue_id, 0),
+        (one.message.queue_id, 1),
+        (two.message.queue_id, 0),
+        (three.message.queue_id, 0),
+    );
     let f = EntryFilter::default;
-    let domain = |d: &str| EntryFilter { domain: Some(d.into()), ..f() };
-    let sender = |d: &str| EntryFilter { sender: Some(d.into()), ..f() };
+    let domain = |d: &str| EntryFilter {
+        domain: Some(d.into()),
+        ..f()
+    };
+    let sender = |d: &str| EntryFilter {
+        sender: Some(d.into()),
+        ..f()
+    };
     let cases = [
         ("all", f(), vec![p, q, r, s]),
         ("tenant", EntryFilter { tenant: Some(ACME), ..f() }, vec![p, q, r]),
         ("domain", domain("acme.example"), vec![p, r, s]),
         ("no part of a domain", domain("cme.example"), vec![]),
         ("no pattern", domain("acme_example"), vec![]),
-        ("domain of a tenant", EntryFilter { tenant: Some(OTHER), ..domain("acme.example") }, vec![s]),
-        ("message", EntryFilter { queue_id: Some(one.message.queue_id), ..f() }, vec![p, q]),
-        ("message of another", EntryFilter { queue_id: Some(one.message.queue_id), tenant: Some(OTHER), ..f() }, vec![]),
+        (
+            "domain of a tenant",
+            EntryFilter {
+                tenant: Some(OTHER),
+                ..domain("acme.example")
+            },
+            vec![s],
+        ),
+        (
+            "message",
+            EntryFilter {
+                queue_id: Some(one.message.queue_id),
+                ..f()
+            },
+            vec![p, q],
+        ),
+        (
+            "message of another",
+            EntryFilter {
+                queue_id: Some(one.message.queue_id),
+                tenant: Some(OTHER),
+                ..f()
+            },
+            vec![],
+        ),
         ("sender", sender("sender@sender.example"), vec![p, q, s]),
         ("sender's domain", sender("*@sender.example"), vec![p, q, s]),
         ("no part of a sender's domain", sender("*@ender.example"), vec![]),
         ("null sender", sender("<>"), vec![r]),
-        ("reason", EntryFilter { reason: Some(Reason::RemoteReply), ..f() }, vec![p]),
-        ("next hop", EntryFilter { next_hop: Some("mx1.example.net".into()), ..f() }, vec![p]),
-        ("held", EntryFilter { state: Some(EntryState::Held), ..f() }, vec![r]),
-        ("old", EntryFilter { received_before: Some(NOON), ..f() }, vec![s]),
-        ("domains in scope", EntryFilter { domains: Some(vec!["sub.acme.example".into(), "x.example".into()]), ..f() }, vec![q]),
-        ("no domain in scope", EntryFilter { domains: Some(vec![]), ..f() }, vec![]),
+        (
+            "reason",
+            EntryFilter {
+                reason: Some(Reason::RemoteReply),
+                ..f()
+            },
+            vec![p],
+        ),
+        (
+            "next hop",
+            EntryFilter {
+                next_hop: Some("mx1.example.net".into()),
+                ..f()
+            },
+            vec![p],
+        ),
+        (
+            "held",
+            EntryFilter {
+                state: Some(EntryState::Held),
+                ..f()
+            },
+            vec![r],
+        ),
+        (
+            "old",
+            EntryFilter {
+                received_before: Some(NOON),
+                ..f()
+            },
+            vec![s],
+        ),
+        (
+            "domains in scope",
+            EntryFilter {
+                domains: Some(vec!["sub.acme.example".into(), "x.example".into()]),
+                ..f()
+            },
+            vec![q],
+        ),
+        (
+            "no domain in scope",
+            EntryFilter {
+                domains: Some(vec![]),
+                ..f()
+            },
+            vec![],
+        ),
     ];
     for (name, filter, mut expect) in cases {
         expect.sort_unstable();
@@ -247,8 +350,23 @@ pub(crate) async fn the_queue_is_listed_and_counted_by_filter(store: Store) {
         assert_eq!(seen, expect, "{name}");
         assert_eq!(store.mail.queue_count(filter).await.unwrap(), expect.len() as u64, "{name}");
     }
-    let row = store.mail.queue_page(EntryFilter { queue_id: Some(three.message.queue_id), ..f() }, None, 9).await.unwrap().remove(0);
-    assert_eq!((row.direction, row.size, row.received_at), (Direction::Inbound, three.message.size, later(-60)));
+    let row = store
+        .mail
+        .queue_page(
+            EntryFilter {
+                queue_id: Some(three.message.queue_id),
+                ..f()
+            },
+            None,
+            9,
+        )
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (row.direction, row.size, row.received_at),
+        (Direction::Inbound, three.message.size, later(-60))
+    );
     assert_eq!(row.reverse_path, three.message.reverse_path);
 }
 
@@ -268,7 +386,13 @@ pub(crate) async fn traces_are_found_by_what_happened(store: Store) {
         detail: None,
         count: 1,
     };
-    store.mail.record(vec![Record { trace: refused, tenant: ACME, direction: Some(Direction::Inbound), at: NOON, events: vec![event] }]);
+    store.mail.record(vec![Record {
+        trace: refused,
+        tenant: ACME,
+        direction: Some(Direction::Inbound),
+        at: NOON,
+        events: vec![event],
+    }]);
     store.mail.settle(vec![delivered(&one, 0, later(1))]).await.unwrap();
     let (p, q) = (one.message.queue_id, two.message.queue_id);
     let f = Query::default;
@@ -276,20 +400,124 @@ pub(crate) async fn traces_are_found_by_what_happened(store: Store) {
         ("all of a tenant", f(), of(ACME), vec![p, refused]),
         ("all of another", f(), of(OTHER), vec![q]),
         ("the operator's", f(), ALL, vec![p, q, refused]),
-        ("recipient", Query { recipient: vec!["A@acme.example".into()], ..f() }, of(ACME), vec![p]),
-        ("recipient of another", Query { recipient: vec!["b@other.example".into()], ..f() }, of(ACME), vec![]),
-        ("domain", Query { recipient: vec!["*@acme.example".into()], ..f() }, of(ACME), vec![p, refused]),
-        ("subject", Query { subject: Some("報告".into()), ..f() }, of(ACME), vec![p]),
-        ("subject, not for the operator", Query { subject: Some("報告".into()), ..f() }, ALL, vec![]),
-        ("state", Query { state: Some("delivered".into()), ..f() }, of(ACME), vec![p]),
-        ("refused", Query { state: Some("refused".into()), ..f() }, of(ACME), vec![refused]),
-        ("reference", Query { reference: Some(reference), ..f() }, of(ACME), vec![refused]),
-        ("reference, another's", Query { reference: Some(reference), ..f() }, of(OTHER), vec![]),
-        ("client", Query { client: Some("192.0.2.0/24".into()), ..f() }, of(OTHER), vec![q]),
+        (
+            "recipient",
+            Query {
+                recipient: vec!["A@acme.example".into()],
+                ..f()
+            },
+            of(ACME),
+            vec![p],
+        ),
+        (
+            "recipient of another",
+            Query {
+                recipient: vec!["b@other.example".into()],
+                ..f()
+            },
+            of(ACME),
+            vec![],
+        ),
+        (
+            "domain",
+            Query {
+                recipient: vec!["*@acme.example".into()],
+                ..f()
+            },
+            of(ACME),
+            vec![p, refused],
+        ),
+        (
+            "subject",
+            Query {
+                subject: Some("報告".into()),
+                ..f()
+            },
+            of(ACME),
+            vec![p],
+        ),
+        (
+            "subject, not for the operator",
+            Query {
+                subject: Some("報告".into()),
+                ..f()
+            },
+            ALL,
+            vec![],
+        ),
+        (
+            "state",
+            Query {
+                state: Some("delivered".into()),
+                ..f()
+            },
+            of(ACME),
+            vec![p],
+        ),
+        (
+            "refused",
+            Query {
+                state: Some("refused".into()),
+                ..f()
+            },
+            of(ACME),
+            vec![refused],
+        ),
+        (
+            "reference",
+            Query {
+                reference: Some(reference),
+                ..f()
+            },
+            of(ACME),
+            vec![refused],
+        ),
+        (
+            "reference, another's",
+            Query {
+                reference: Some(reference),
+                ..f()
+            },
+            of(OTHER),
+            vec![],
+        ),
+        (
+            "client",
+            Query {
+                client: Some("192.0.2.0/24".into()),
+                ..f()
+            },
+            of(OTHER),
+            vec![q],
+        ),
         ("queue id", Query { queue_id: Some(q), ..f() }, of(OTHER), vec![q]),
-        ("next hop", Query { next_hop: Some("mx.example.net".into()), ..f() }, of(ACME), vec![p]),
-        ("too late", Query { since: Some(later(1)), ..f() }, of(ACME), vec![]),
-        ("domains in scope", f(), Scope { tenant: Some(ACME), domains: Some(vec!["elsewhere.example".into()]) }, vec![]),
+        (
+            "next hop",
+            Query {
+                next_hop: Some("mx.example.net".into()),
+                ..f()
+            },
+            of(ACME),
+            vec![p],
+        ),
+        (
+            "too late",
+            Query {
+                since: Some(later(1)),
+                ..f()
+            },
+            of(ACME),
+            vec![],
+        ),
+        (
+            "domains in scope",
+            f(),
+            Scope {
+                tenant: Some(ACME),
+                domains: Some(vec!["elsewhere.example".into()]),
+            },
+            vec![],
+        ),
     ];
     for (name, query, scope, mut expect) in cases {
         expect.sort_unstable();
@@ -324,7 +552,10 @@ pub(crate) async fn many_traces_are_found_after_they_left_memory(store: Store) {
         }
         store.mail.accept(some).await.unwrap();
     }
-    let query = Query { recipient: vec!["needle@acme.example".into()], ..Query::default() };
+    let query = Query {
+        recipient: vec!["needle@acme.example".into()],
+        ..Query::default()
+    };
     // Once at once, and again when segments are being written.
     for _ in 0..8 {
         let page = store.mail.search(query.clone(), of(ACME), None, 100).await.unwrap();
@@ -351,8 +582,24 @@ pub(crate) async fn tracking_expires_by_tenant(store: Store) {
     assert_eq!(gone, 2 * 3);
     for (days_ago, tenant, id) in ids {
         let expect = days_ago < if tenant == OTHER { 10 } else { 30 };
-        assert_eq!(store.mail.trace(id, of(tenant)).await.unwrap().is_some(), expect, "{days_ago} {tenant:?}");
-        let found = store.mail.search(Query { queue_id: Some(id), ..Query::default() }, of(tenant), None, 9).await.unwrap();
+        assert_eq!(
+            store.mail.trace(id, of(tenant)).await.unwrap().is_some(),
+            expect,
+            "{days_ago} {tenant:?}"
+        );
+        let found = store
+            .mail
+            .search(
+                Query {
+                    queue_id: Some(id),
+                    ..Query::default()
+                },
+                of(tenant),
+                None,
+                9,
+            )
+            .await
+            .unwrap();
         assert_eq!(found.traces.len(), usize::from(expect), "{days_ago} {tenant:?}");
     }
     assert_eq!(store.mail.expire_tracking(vec![(OTHER, ago(10))], ago(30)).await.unwrap(), 0);
@@ -364,16 +611,17 @@ pub(crate) async fn tracking_expires_by_tenant(store: Store) {
 pub(crate) async fn control_jobs_are_whole_or_nothing(store: Store) {
     const INSERT: &str = "INSERT INTO installation (name, held) VALUES (?1, ?2)";
     const SELECT: &str = "SELECT held FROM installation WHERE name = ?1";
-    let insert = |name: &'static str, held: &'static str| {
-        store.write(move |tx| tx.execute(INSERT, &[name.into(), held.into()]))
-    };
+    let insert = |name: &'static str, held: &'static str| store.write(move |tx| tx.execute(INSERT, &[name.into(), held.into()]));
     let read = |name: &'static str| {
         store.read(move |tx| Ok::<_, StoreError>(tx.query(SELECT, &[name.into()])?.first().map(|r| r.text(0).unwrap().to_owned())))
     };
     assert_eq!(insert("a", "1").await.unwrap(), 1);
     assert_eq!(read("a").await.unwrap().as_deref(), Some("1"));
     let twice = insert("a", "2").await;
-    assert!(matches!(&twice, Err(StoreError::Engine(text)) if text.contains("unique")), "{twice:?}");
+    assert!(
+        matches!(&twice, Err(StoreError::Engine(text)) if text.contains("unique")),
+        "{twice:?}"
+    );
     let undone: Result<(), StoreError> = store
         .write(|tx| {
             tx.execute(INSERT, &["b".into(), "1".into()])?;
@@ -388,12 +636,21 @@ pub(crate) async fn control_jobs_are_whole_or_nothing(store: Store) {
                 "INSERT INTO counter (name, held) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET held = excluded.held",
                 &["a'?1".into(), i64::MIN.into()],
             )?;
-            tx.query("SELECT held, name, CAST(NULL AS TEXT), COUNT(*), SUM(held) FROM counter WHERE name = ?1 GROUP BY held, name", &["a'?1".into()])
+            tx.query(
+                "SELECT held, name, CAST(NULL AS TEXT), COUNT(*), SUM(held) FROM counter WHERE name = ?1 GROUP BY held, name",
+                &["a'?1".into()],
+            )
         })
         .await
         .map_err(|e: StoreError| e)
         .unwrap();
-    let expect = [Value::Int(i64::MIN), Value::Text("a'?1".into()), Value::Null, Value::Int(1), Value::Int(i64::MIN)];
+    let expect = [
+        Value::Int(i64::MIN),
+        Value::Text("a'?1".into()),
+        Value::Null,
+        Value::Int(1),
+        Value::Int(i64::MIN),
+    ];
     assert_eq!(values[0].0, expect);
     let panicked: Result<(), StoreError> = store.write(|_| panic!("a job that fails badly")).await;
     assert!(panicked.is_err());
@@ -418,5 +675,8 @@ pub(crate) async fn a_single_node_holds_its_lease(store: Store) {
     assert!(free <= all && all > 0);
     store.mail.close().await.unwrap();
     let make = Maker::new(0);
-    assert!(matches!(store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await,
+        Err(StoreError::Unavailable(_))
+    ));
 }
