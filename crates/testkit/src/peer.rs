@@ -120,6 +120,8 @@ pub struct Taken {
     pub auth: Option<String>,
     /// Number of the connection, from 1.
     pub connection: u64,
+    /// Address of the client.
+    pub client: Option<std::net::IpAddr>,
     /// Whether 250 was said.
     pub acknowledged: bool,
 }
