@@ -190,6 +190,9 @@ fn view(admin: &Admin, caller: &Caller, trace: Trace) -> TraceView {
             let mut value = serde_json::to_value(&event).unwrap_or_default();
             if let Some(fields) = value.as_object_mut() {
                 fields.insert("at".into(), at.to_rfc3339().into());
+                if let Some(due) = fields.get("due").and_then(Value::as_i64) {
+                    fields.insert("due".into(), mail::Timestamp(due).to_rfc3339().into());
+                }
             }
             events.push(value);
         }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
-const COLUMNS: &[Column] = &[("domain", "unicode_name"), ("state", "state"), ("", "label_en"), ("", "label_ja"), ("verified by", "verified_by"), ("since", "verified_at")];
+const COLUMNS: &[Column] = &[("domain", "unicode_name"), ("state", "state"), ("meaning", "label_en"), ("表示", "label_ja"), ("verified by", "verified_by"), ("since", "verified_at")];
 const FIELDS: &[Column] = &[
     ("domain", "name"),
     ("state", "state"),

@@ -1,11 +1,17 @@
 //! Tables for people, JSON for programs.
 //!
 //! Invariants: text from outside cannot move the cursor or colour the screen: control characters are shown as `?`.
-#![allow(clippy::print_stdout, reason = "this is what the command line prints with")]
+//! Whoever reads may have enough: a closed pipe is an error to end with, not a panic.
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+use std::io::Write;
+
+/// A line on standard output.
+pub(crate) fn say(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +47,11 @@ impl Output {
         for item in &items {
             table.add_row(columns.iter().map(|(_, field)| cell(item, field)));
         }
-        println!("{table}");
+        say(&table.to_string())?;
         if let Some(next) = page.get("next").and_then(Value::as_str) {
-            println!("\nmore: --cursor {next}");
+            say(&format!("\nmore: --cursor {next}"))?;
         } else if items.is_empty() {
-            println!("(none)");
+            say("(none)")?;
         }
         Ok(())
     }
@@ -59,7 +65,7 @@ impl Output {
         for (head, field) in columns {
             let text = cell(value, field);
             if !text.is_empty() {
-                println!("{head:width$}  {text}");
+                say(&format!("{head:width$}  {text}"))?;
             }
         }
         Ok(())
@@ -67,8 +73,7 @@ impl Output {
 
     /// JSON, indented.
     pub(crate) fn value(self, value: &Value) -> Result<()> {
-        println!("{}", serde_json::to_string_pretty(value)?);
-        Ok(())
+        say(&serde_json::to_string_pretty(value)?)
     }
 
     /// A sentence for people; nothing for programs, which get `value`.
@@ -76,8 +81,7 @@ impl Output {
         if self.json {
             return self.value(value);
         }
-        println!("{}", shown(sentence));
-        Ok(())
+        say(&shown(sentence))
     }
 }
 

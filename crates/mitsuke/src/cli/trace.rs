@@ -1,8 +1,7 @@
 //! `mitsuke trace …`: what happened to mail.
-#![allow(clippy::print_stdout, reason = "this is what the command line prints with")]
 
 use super::Session;
-use super::output::shown;
+use super::output::{say, shown};
 use super::query::{escaped, with_query};
 use anyhow::Result;
 use clap::Args;
@@ -165,7 +164,7 @@ fn summary(trace: &Value) -> Value {
 
 /// The whole life of one message, a line an event.
 fn story(trace: &Value) -> Result<()> {
-    println!("{}  {}  {}", text(trace, "id"), text(trace, "direction"), text(trace, "tenant"));
+    say(&format!("{}  {}  {}", text(trace, "id"), text(trace, "direction"), text(trace, "tenant")))?;
     for event in events(trace) {
         let fields: Vec<String> = event
             .as_object()
@@ -174,11 +173,11 @@ fn story(trace: &Value) -> Result<()> {
             .filter(|(name, value)| !matches!(name.as_str(), "e" | "at") && !value.is_null())
             .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             .collect();
-        println!("{}  {:<10} {}", text(event, "at"), text(event, "e"), shown(&fields.join("  ")));
+        say(&format!("{}  {:<10} {}", text(event, "at"), text(event, "e"), shown(&fields.join("  "))))?;
     }
     if let Some(related) = trace.get("related").and_then(Value::as_array) {
         let ids: Vec<&str> = related.iter().filter_map(Value::as_str).collect();
-        println!("related: {}", ids.join(", "));
+        say(&format!("related: {}", ids.join(", ")))?;
     }
     Ok(())
 }

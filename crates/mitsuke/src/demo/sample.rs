@@ -119,8 +119,8 @@ async fn fate(owner: &Api, sample: &Sample, reply: &str) -> Result<Vec<String>> 
             if let Some(subject) = events.iter().find_map(|e| e.get("subject")?.as_str()) {
                 lines.push(format!("subject  {subject}"));
             }
-            if let Some(due) = event.get("due").and_then(Value::as_i64) {
-                lines.push(format!("next try {}", mail::Timestamp(due).to_rfc3339()));
+            if let Some(due) = event.get("due").and_then(Value::as_str) {
+                lines.push(format!("next try {due}"));
             }
             lines.push(match id {
                 Some(id) => format!("trace    mitsuke trace {id}"),
