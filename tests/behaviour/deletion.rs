@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use system::{DOMAIN, TENANT, World, ask, assert_problem, assert_refused, message};
+use system::{DOMAIN, World, ask, assert_problem, assert_refused, message};
 use testkit::peer::{Peer, Script};
 
 const PATH: &str = "/tenants/alpha/domains/a.example";
@@ -37,12 +37,11 @@ async fn before() {
         world.events(&reply, "deferred").await;
         ids.push(system::queue_id(&reply));
     }
-    let held = ask(&world.owner, "POST", "/tenants/alpha/queue/actions", json!({"action": "hold", "queue_id": ids[0], "reason": "look"})).await;
-    drop(held);
+    ask(&world.owner, "POST", "/queue/actions", json!({"action": "hold", "entries": [{"queue_id": ids[0]}]})).await.unwrap();
     let seen = ask(&world.owner, "GET", &format!("{PATH}/before-deletion"), json!(null)).await.unwrap();
     assert_eq!(seen["mx_is_ours"], true);
     assert_eq!(seen["outbound_last_24h"], 2);
-    assert_eq!(seen["queued"], 3);
+    assert_eq!((seen["queued"].as_u64(), seen["held"].as_u64()), (Some(3), Some(1)));
     assert_eq!((seen["quarantined"].as_u64(), seen["grace_days"].as_u64()), (Some(0), Some(30)));
     world.dns.change(|zone| drop(zone.remove(DOMAIN).add(DOMAIN, "MX", "10 mx.elsewhere.example").clone()));
     world.clock.advance(2 * DAY);
@@ -123,7 +122,6 @@ async fn end() {
     assert_eq!((&made["state"], &made["settings"]["recipient_mode"], &made["settings"]["subaddress"]), (&json!("unverified"), &json!("none"), &Value::Null));
     let list = ask(&beta, "GET", "/tenants/beta/domains/a.example/recipients", json!(null)).await.unwrap();
     assert_eq!(list["items"], json!([]));
-    assert_eq!(TENANT, "alpha");
     world.stop().await;
 }
 

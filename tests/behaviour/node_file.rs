@@ -129,7 +129,7 @@ async fn read_line(stream: &mut tokio::net::TcpStream) -> String {
 #[tokio::test]
 async fn roles_of_listeners() {
     let balanced = "[[listeners]]\naddress = \"127.0.0.1:0\"\nrole = \"mx\"\nproxy_networks = [\"127.0.0.8/32\"]\n";
-    let world = World::with(Plan { edit: Some(Box::new(|text| text.replace("[dns]", &format!("{balanced}\n[dns]")))), ..Plan::default() }).await;
+    let world = World::with(Plan { edit: Some(Box::new(move |text| text.replace("[dns]", &format!("{balanced}\n[dns]")))), ..Plan::default() }).await;
     let mx = world.client().await;
     assert!(mx.greeting.contains("STARTTLS") && !mx.greeting.contains("AUTH"), "{}", mx.greeting);
     drop(mx);
@@ -322,15 +322,13 @@ async fn private_networks() {
     let open = Peer::start(Script::default()).await;
     let port = open.address.port();
     let edit = move |text: String| {
-        let (before, dns) = text.split_once("allowed_private = ").unwrap();
+        let (before, _) = text.split_once("allowed_private = ").unwrap();
         let dns_port = before.split("authoritative_port = ").nth(1).unwrap().lines().next().unwrap().to_owned();
-        let _ = dns;
         format!("{before}allowed_private = [\"127.0.0.1:{port}\", \"127.0.0.1:{dns_port}\", \"10.0.0.0/8:2525\", \"169.254.0.0/16\"]\n")
     };
     let world = World::with(Plan { with_domain: false, edit: Some(Box::new(edit)), ..Plan::default() }).await;
-    let mut owner = world.tenant(TENANT).await;
+    let owner = world.tenant(TENANT).await;
     world.domain(TENANT, &owner, DOMAIN, open.address).await;
-    std::mem::swap(&mut owner, &mut owner.clone());
     let save = async |host: &str, port: u16| {
         let row = json!({"settings": {"inbound_servers": [{"host": host, "port": port}]}});
         ask(&owner, "PATCH", "/tenants/alpha/domains/a.example", row).await
