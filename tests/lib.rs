@@ -181,12 +181,14 @@ impl World {
         let id = queue_id(reply);
         let path = format!("/api/v1/tracking/{id}");
         let mut events = Vec::new();
-        self.eventually(&format!("{id} has an event {kind}"), async || {
+        for _ in 0..1_000 {
             events = self.owner.get(&path).await.map(|t| t["events"].as_array().cloned().unwrap_or_default()).unwrap_or_default();
-            events.iter().any(|e| e["e"] == kind)
-        })
-        .await;
-        events
+            if events.iter().any(|e| e["e"] == kind) {
+                return events;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not within 20 s: {id} has an event {kind}; it has {:#}", Value::Array(events));
     }
 
     /// The refusal that a reply's reference leads to, as `who` sees it.
