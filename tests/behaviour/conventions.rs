@@ -23,7 +23,7 @@ async fn a_lower_scope_tightens() {
     assert_checked(world.set_domain(json!({"limits": {"hops_max": 30}})).await, &[("limits.hops_max", "unknown")]);
     assert_checked(world.set_tenant(json!({"limits": {"connections_per_address": 30}})).await, &[("limits.connections_per_address", "unknown")]);
     world.set_system(json!({"tls_min_inbound": "1.3"})).await.unwrap();
-    assert_checked(world.set_tenant(json!({"tls_min_inbound": "1.2"})).await, &[("tls_min_inbound", "conflict")]);
+    assert_checked(world.set_tenant(json!({"tls_min_inbound": "1.2"})).await, &[("tls_min_inbound", "out-of-range")]);
     // Groups and users have no settings here yet: no place where they could be written and ignored.
     for scope in ["groups", "users"] {
         assert_checked(world.set_domain(json!({scope: {}})).await, &[("domains.a.example", "unknown")]);
@@ -58,7 +58,8 @@ async fn defaults_are_the_originals() {
     world.peer.script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
     let reply = client.deliver("s@sender.example", &["u@a.example"], &message("five minutes")).await.unwrap();
     let events = world.events(&reply, "deferred").await;
-    let due = events.iter().find(|e| e["e"] == "deferred").unwrap()["due"].as_i64().unwrap();
+    let deferred = events.iter().find(|e| e["e"] == "deferred").unwrap();
+    let due = deferred["due"].as_i64().unwrap_or_else(|| panic!("{deferred}"));
     let wait = due - world.clock.now().0;
     assert!((300_000..=330_000).contains(&wait), "5 min, never shortened by jitter, at most 10 % more: {wait} ms");
     world.stop().await;

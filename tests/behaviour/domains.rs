@@ -178,7 +178,7 @@ async fn delete_grace() {
     assert_checked(world.set_tenant(json!({"delete_grace_days": 91})).await, &[("delete_grace_days", "out-of-range")]);
     let before = ask(&world.owner, "GET", &format!("{PATH}/before-deletion"), json!(null)).await.unwrap();
     assert_eq!(before["grace_days"], 30);
-    for (days, purge) in [(Some(90), "2027-02-22T00:00:00Z"), (Some(1), "2026-11-25T00:00:00Z"), (None, "2026-12-24T00:00:00Z")] {
+    for (days, purge) in [(Some(90), "2027-02-22T00:00:00.000Z"), (Some(1), "2026-11-25T00:00:00.000Z"), (None, "2026-12-24T00:00:00.000Z")] {
         world.set_tenant(json!({"delete_grace_days": days})).await.unwrap();
         ask(&world.owner, "DELETE", PATH, json!({"confirm": DOMAIN})).await.unwrap();
         assert_eq!(ask(&world.owner, "GET", PATH, json!(null)).await.unwrap()["purge_at"], purge);

@@ -311,7 +311,7 @@ async fn closing_and_deleted() {
     let (world, _far) = sending_world().await;
     assert_problem(ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "closing", "grace_days": 91})).await, 400, "malformed");
     let closing = set_state(&world, "closing").await;
-    assert_eq!(closing["closes_at"], "2026-12-24T00:00:00Z", "{closing}");
+    assert_eq!(closing["closes_at"], "2026-12-24T00:00:00.000Z", "{closing}");
     assert_refused(&inbound(&world).await, "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.");
     assert_refused(&outbound(&world).await, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
     ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null)).await.unwrap();

@@ -217,6 +217,35 @@ impl Peer {
         (s.connections, s.open_max)
     }
 
+    /// Waits until `count` transactions were taken, 5 minutes at most: for thousands of messages.
+    ///
+    /// # Panics
+    /// When fewer came.
+    pub async fn wait_long(&self, count: usize) -> Vec<Taken> {
+        for _ in 0..15 {
+            if self.count() >= count || tokio::time::timeout(Duration::from_secs(20), self.reached(count)).await.is_ok() {
+                break;
+            }
+        }
+        let taken = self.taken();
+        assert!(taken.len() >= count, "the next hop got {} of {count} messages", taken.len());
+        taken
+    }
+
+    fn count(&self) -> usize {
+        lock(&self.state).taken.len()
+    }
+
+    async fn reached(&self, count: usize) {
+        loop {
+            let woken = self.changed.notified();
+            if self.count() >= count {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Waits until `count` transactions were taken, 20 s at most; what was taken.
     ///
     /// # Panics
