@@ -3,6 +3,8 @@
 //! `MITSUKE_CRASH_CYCLES` sets the cycles on each engine (20); `make crash` runs 100.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod faults;
+
 use std::time::{Duration, Instant};
 use system::load::{self, Load};
 use system::process::Process;
