@@ -112,9 +112,13 @@ class Mitsuke:
         return self.server.group
 
     def start(self):
-        """Starts the process; back when the SMTP listener answers."""
+        """Starts the process; back when SMTP and API answer."""
         self.launch()
         machine.wait_for_port(self.port, 120, self.server.runs)
+        machine.wait_for_port(self.api_port, 120, self.server.runs)
+        until = time.monotonic() + 30
+        while not os.path.exists(self.data + "/control.sock") and time.monotonic() < until:
+            time.sleep(0.02)
 
     def launch(self):
         log = os.path.join(self.folder, "log")
@@ -133,12 +137,14 @@ class Mitsuke:
         self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def call(self, method, path, body=None):
-        """One request as the operator, over the local socket."""
+    def call(self, method, path, body=None, key=None):
+        """One request over the local socket: as the operator, or with a key."""
         connection = _Local(self.data + "/control.sock")
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = "Bearer " + key
         try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, "/api/v1" + path, text, {"Content-Type": "application/json"})
+            connection.request(method, "/api/v1" + path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             told = answer.read()
         finally:
@@ -153,7 +159,7 @@ class Mitsuke:
         self.call("POST", "/tenants", {"name": TENANT, "title": "Benchmark", "state": "active"})
         row = dict(ROW, host=machine.LOOPBACK, port=self.sink_port)
         settings = {"services": ["inbound"], "inbound_servers": [row]}
-        self.call("POST", f"/tenants/{TENANT}/domains", {"name": DOMAIN, "settings": settings})
+        self.call("POST", f"/tenants/{TENANT}/domains", {"name": DOMAIN, "settings": settings}, self.key_of(TENANT))
         self.call("POST", f"/tenants/{TENANT}/domains/{DOMAIN}/confirm", {"reason": "benchmark"})
         for number in range(1, tenants):
             self.call("POST", "/tenants", {"name": f"{TENANT}{number}", "title": "Benchmark", "state": "active"})
@@ -161,7 +167,7 @@ class Mitsuke:
     def key_of(self, tenant):
         """An API key of a tenant's owner."""
         if tenant not in self.keys:
-            made = self.call("POST", f"/tenants/{tenant}/keys", {"name": "bench", "role": "owner"})
+            made = self.call("POST", f"/tenants/{tenant}/keys", {"name": "bench", "role": "operator" if tenant == "system" else "owner"})
             self.keys[tenant] = made["secret"]
         return self.keys[tenant]
 

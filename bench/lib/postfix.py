@@ -76,7 +76,7 @@ def version():
 class Postfix:
     """A running instance; `group` counts all its processes, the ended ones too."""
 
-    name = "postfix"
+    name = title = "postfix"
 
     def __init__(self, sink_port):
         if not shutil.which("postfix"):
