@@ -8,3 +8,5 @@ mod node_file;
 mod domains;
 mod deletion;
 mod ownership;
+mod sending;
+mod proof;

@@ -8,6 +8,8 @@ use crate::Admin;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use config::TenantDocument;
+use config::document::{Branding, Language};
 use mail::text::{self, Lang};
 use mail::{Reason, Reference, TenantId, Timestamp};
 use std::fmt::Write as _;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::tracking::{Event, Query, Scope};
 
+/// `tenant.time_zone` when nothing is set.
+const ZONE: &str = "Asia/Tokyo";
 /// How long a reference is answered.
 const REFERENCE_DAYS: u64 = 30;
 
@@ -28,7 +32,6 @@ struct Refusal {
 
 /// `GET /r/{reference}`.
 pub(crate) async fn page(State(admin): State<Arc<Admin>>, Path(reference): Path<String>, headers: HeaderMap) -> Response {
-    let lang = language(&headers);
     let found = match reference.parse::<Reference>() {
         Ok(reference) => match refusal(&admin, reference).await {
             Ok(found) => found,
@@ -37,7 +40,11 @@ pub(crate) async fn page(State(admin): State<Arc<Admin>>, Path(reference): Path<
         Err(_) => None,
     };
     let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    let body = render(&admin, lang, &reference, found.as_ref());
+    let live = admin.desk.live();
+    let house = found.as_ref().and_then(|r| live.tenants.get(&r.tenant)).map(|t| House::of(&t.settings)).unwrap_or_default();
+    let lang = language(&headers).unwrap_or(house.lang);
+    let style = house.style();
+    let body = render(&house, lang, &style, &reference, found.as_ref());
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -48,7 +55,7 @@ pub(crate) async fn page(State(admin): State<Arc<Admin>>, Path(reference): Path<
     let mut response = (status, headers, body).into_response();
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        style_hash()
+        style_hash(&style)
     );
     if let Ok(value) = policy.parse() {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, value);
@@ -71,30 +78,75 @@ async fn refusal(admin: &Admin, reference: Reference) -> Result<Option<Refusal>,
     Ok(found)
 }
 
-/// What the reader asks for; English otherwise.
-fn language(headers: &HeaderMap) -> Lang {
-    let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    Lang::preferred(asked).unwrap_or(Lang::En)
+/// What the reader asks for.
+fn language(headers: &HeaderMap) -> Option<Lang> {
+    Lang::preferred(headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default())
+}
+
+/// Whose page it is: the tenant that refused, or with none of them the installation.
+struct House {
+    branding: Branding,
+    lang: Lang,
+    zone: String,
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self { branding: Branding::default(), lang: Lang::En, zone: "UTC".into() }
+    }
+}
+
+impl House {
+    fn of(settings: &TenantDocument) -> Self {
+        let lang = match settings.language {
+            Language::Ja => Lang::Ja,
+            Language::En => Lang::En,
+        };
+        Self { branding: settings.branding.clone(), lang, zone: settings.time_zone.clone().unwrap_or_else(|| ZONE.into()) }
+    }
+
+    fn name(&self) -> &str {
+        self.branding.name.as_deref().unwrap_or("Mitsuke")
+    }
+
+    /// The colour was checked at saving; here it is looked at again, since it becomes a part of the style.
+    fn style(&self) -> String {
+        let is_colour = |c: &&String| c.len() == 7 && c.starts_with('#') && c.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
+        let colour = self.branding.colour.as_ref().filter(is_colour).map(|c| format!("h1{{border-color:{c}}}a{{color:{c}}}"));
+        format!("{STYLE}{}", colour.unwrap_or_default())
+    }
+
+    /// Date and time in the zone, with its name.
+    fn time(&self, at: Timestamp) -> String {
+        let zoned = jiff::Timestamp::from_millisecond(at.0).and_then(|t| t.in_tz(&self.zone));
+        zoned.map_or_else(|_| at.to_rfc3339(), |z| format!("{} {}", z.strftime("%Y-%m-%d %H:%M:%S"), self.zone))
+    }
+
+    fn logo(&self) -> Option<String> {
+        let logo = self.branding.logo.as_deref()?;
+        // The first letters of base 64 tell PNG from WebP, the two that are allowed.
+        let kind = if logo.starts_with("iVBOR") { "png" } else { "webp" };
+        Some(format!("<p><img alt=\"{}\" src=\"data:image/{kind};base64,{}\"></p>", escape(self.name()), escape(logo)))
+    }
 }
 
 const STYLE: &str = "body{font:16px/1.7 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#1d2433;background:#fff}\
 h1{font-size:1.4rem;border-bottom:3px solid #2b5c8a;padding-bottom:.5rem}dt{font-weight:600;margin-top:1rem}dd{margin:0}\
 code{overflow-wrap:anywhere;background:#f0f3f7;padding:.1rem .3rem}footer{margin-top:3rem;color:#5a6475;font-size:.9rem}";
 
-fn style_hash() -> String {
+fn style_hash(style: &str) -> String {
     use sha2::{Digest, Sha256};
-    crate::page::base64(&Sha256::digest(STYLE.as_bytes()))
+    crate::page::base64(&Sha256::digest(style.as_bytes()))
 }
 
-fn render(admin: &Admin, lang: Lang, reference: &str, refusal: Option<&Refusal>) -> String {
+fn render(house: &House, lang: Lang, style: &str, reference: &str, refusal: Option<&Refusal>) -> String {
     let t = |key: &str| escape(&text::get(lang, key, &[]));
     let code = lang.as_str();
-    let live = admin.desk.live();
-    let branding = refusal.and_then(|r| live.tenants.get(&r.tenant)).map(|t| t.settings.branding.clone()).unwrap_or_default();
-    let name = escape(branding.name.as_deref().unwrap_or("Mitsuke"));
+    let name = escape(house.name());
+    let logo = house.logo().unwrap_or_default();
     let mut html = format!(
         "<!doctype html><html lang=\"{code}\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"robots\" content=\"noindex\"><title>{title} – {name}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1>",
+         <meta name=\"robots\" content=\"noindex\"><title>{title} – {name}</title><style>{style}</style></head><body><main>{logo}<h1>{title}</h1>",
         title = t("refusal.title"),
     );
     match refusal {
@@ -112,7 +164,7 @@ fn render(admin: &Admin, lang: Lang, reference: &str, refusal: Option<&Refusal>)
                 do_label = t("refusal.do"),
                 todo = t(&format!("reason.{reason}.do")),
                 time_label = t("refusal.time"),
-                time = escape(&r.at.to_rfc3339()),
+                time = escape(&house.time(r.at)),
                 code_label = t("refusal.code"),
                 code = r.reason.as_str(),
                 reply_label = t("refusal.reply"),
@@ -122,8 +174,8 @@ fn render(admin: &Admin, lang: Lang, reference: &str, refusal: Option<&Refusal>)
             );
         }
     }
-    if let Some(link) = branding.support_link.filter(|l| l.starts_with("https://")) {
-        let _ = write!(html, "<p><a rel=\"noopener noreferrer\" href=\"{}\">{}</a></p>", escape(&link), t("refusal.support"));
+    if let Some(link) = house.branding.support_link.as_ref().filter(|l| l.starts_with("https://")) {
+        let _ = write!(html, "<p><a rel=\"noopener noreferrer\" href=\"{}\">{}</a></p>", escape(link), t("refusal.support"));
     }
     let _ = write!(html, "</main><footer>{name}</footer></body></html>");
     html
@@ -175,14 +227,14 @@ mod tests {
 
     #[test]
     fn language_follows_the_reader() {
-        let check = |asked: &str, expect: Lang| {
+        let check = |asked: &str, expect: Option<Lang>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT_LANGUAGE, asked.parse().unwrap());
             assert!(language(&headers) == expect, "{asked}");
         };
-        check("ja,en;q=0.5", Lang::Ja);
-        check("en-GB,ja", Lang::En);
-        check("fr", Lang::En);
+        check("ja,en;q=0.5", Some(Lang::Ja));
+        check("en-GB,ja", Some(Lang::En));
+        check("fr", None);
     }
 
     #[test]

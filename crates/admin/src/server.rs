@@ -30,6 +30,8 @@ pub use listen::{serve_network, serve_socket};
 const TARGETS_MAX: usize = 200;
 /// Bodies other than recipient lists.
 const BODY_BYTES_MAX: usize = 4 * 1_048_576;
+/// Text of a refusal that the framework made.
+const REFUSAL_BYTES_MAX: usize = 64 * 1_024;
 /// Longest answer time; a list of recipients takes some seconds.
 const ANSWER_WAIT: Duration = Duration::from_secs(110);
 
@@ -114,8 +116,34 @@ pub fn api(admin: Arc<Admin>) -> Router {
     Router::new()
         .nest("/api/v1", described)
         .fallback(|| async { Problem::not_found("resource") })
+        .layer(axum::middleware::map_response(as_problem))
         .layer(axum::middleware::from_fn(deadline))
         .with_state(admin)
+}
+
+/// What the framework refuses by itself, before a handler is asked, becomes a problem document as well.
+async fn as_problem(answer: axum::response::Response) -> axum::response::Response {
+    use axum::http::{StatusCode, header};
+    use axum::response::IntoResponse;
+    let status = answer.status();
+    let is_plain = answer.headers().get(header::CONTENT_TYPE).is_none_or(|t| t.as_bytes().starts_with(b"text/plain"));
+    if !(status.is_client_error() || status.is_server_error()) || !is_plain {
+        return answer;
+    }
+    let text = match axum::body::to_bytes(answer.into_body(), REFUSAL_BYTES_MAX).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => String::new(),
+    };
+    let reason = match status {
+        StatusCode::NOT_FOUND => "not-found",
+        StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported-media-type",
+        _ if text.contains("unknown field") => "unknown",
+        _ if status.is_server_error() => "internal",
+        _ => "malformed",
+    };
+    Problem::new(status, reason, text).into_response()
 }
 
 /// Pages that anyone may open.

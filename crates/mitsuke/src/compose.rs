@@ -175,10 +175,12 @@ fn with_bound_ports(mut node: Node, bound: &Bound) -> Node {
     for (listener, (_, address, _)) in node.listeners.iter_mut().zip(bound) {
         listener.address = *address;
     }
-    let web = bound.iter().find(|(l, _, _)| l.role == ListenerRole::Web);
-    if let Some((listener, address, _)) = web.filter(|_| node.public_url.is_empty()) {
+    let http = |role| bound.iter().find(|(l, _, _)| l.role == role);
+    if let Some((listener, address, _)) = http(ListenerRole::Web).or_else(|| http(ListenerRole::Api)) {
         let scheme = if listener.tls { "https" } else { "http" };
-        node.public_url = format!("{scheme}://{address}");
+        if node.public_url == format!("{scheme}://{}", listener.address) {
+            node.public_url = format!("{scheme}://{address}");
+        }
     }
     node
 }

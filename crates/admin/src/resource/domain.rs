@@ -150,7 +150,10 @@ fn state_words(claim: &DomainClaim, disabled: bool) -> (&'static str, &'static s
 
 fn view(admin: &Admin, tenant: &Tenant, claim: &DomainClaim, settings: &config::DomainDocument) -> DomainView {
     let (state, label_ja, label_en) = state_words(claim, settings.disabled);
-    let value = serde_json::to_value(settings).unwrap_or_default();
+    let mut value = serde_json::to_value(settings).unwrap_or_default();
+    if settings.services.is_empty() {
+        value["services"] = serde_json::json!(["inbound"]);
+    }
     DomainView {
         name: claim.name.to_string(),
         unicode_name: claim.name.to_unicode(),
