@@ -30,10 +30,10 @@ const TENANTS: u64 = 50;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let count = args.get(2).and_then(|n| n.parse().ok());
+    let count: Option<u64> = args.get(2).and_then(|n| n.parse().ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match args.get(1).map(String::as_str) {
-        Some("accept") => runtime.block_on(accept(count.unwrap_or(20_000))),
+        Some("accept") => runtime.block_on(accept(count.unwrap_or(20_000) as usize)),
         Some("search") => runtime.block_on(search(count.unwrap_or(1_000_000))),
         Some("queue") => runtime.block_on(queue(count.unwrap_or(1_000_000))),
         _ => eprintln!("store_bench accept|search|queue [count]"),
@@ -50,7 +50,7 @@ fn open(folder: &std::path::Path) -> Store {
     if let Ok(url) = std::env::var("BENCH_URL") {
         let options = store::pg::PgOptions {
             url,
-            blobs_dir: folder.join("blobs"),
+            blobs_dir: std::env::temp_dir().join("mitsuke-store-bench-blobs"),
             now,
             node_name: "bench".into(),
             lease: store::pg::LEASE,
@@ -356,7 +356,7 @@ async fn accept(count: usize) {
             usage().1
         );
         store.mail.close().await.unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
+        let _ = std::fs::remove_dir_all(folder);
     }
 }
 
