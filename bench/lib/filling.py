@@ -34,7 +34,7 @@ def ask(server, questions, repetitions):
     for _ in range(repetitions):
         for question in questions:
             tenant = question["tenant"]
-            path = "/api/v1/tracking?" + urllib.parse.urlencode(question["query"])
+            path = "/api/v1/tracking?" + urllib.parse.urlencode({name: _text(value) for name, value in question["query"].items()})
             key = server.key_of("bench" if tenant == 1 else f"bench{tenant - 1}") if tenant else _operator_key(server)
             start = time.monotonic()
             connection.request("GET", path, headers={"Authorization": "Bearer " + key})
@@ -51,6 +51,10 @@ def ask(server, questions, repetitions):
     return everything, found
 
 
+def _text(value):
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _operator_key(server):
     return server.key_of("system")
 
@@ -60,6 +64,8 @@ def _example(binary):
     release = os.path.dirname(os.path.abspath(binary))
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     environment = dict(os.environ, CARGO_TARGET_DIR=os.path.dirname(release))
+    if os.environ.get("BENCH_FILL"):
+        return os.environ["BENCH_FILL"]
     built = subprocess.run(
         [os.environ.get("CARGO", "cargo"), "build", "--release", "-q", "-p", "store", "--example", "store_fill"], cwd=here, env=environment)
     if built.returncode:

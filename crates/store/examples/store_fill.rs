@@ -242,7 +242,7 @@ fn questions(m: &Made) -> Vec<Value> {
     ];
     let of_operator = [
         ("operator: recipient", json!({"recipient": m.to})),
-        ("operator: subject", json!({"subject": m.subject})),
+        ("operator: Message-ID", json!({"message_id": m.message_id})),
         ("operator: deferred", json!({"state": "deferred"})),
     ];
     let line = |tenant: u64| move |(kind, query): (&str, Value)| json!({"kind": kind, "tenant": tenant, "query": query});
