@@ -14,7 +14,11 @@ const MARK: &str = "X-Load-Number: ";
 
 /// Message `number`: every tenth is larger than 256 KB, the others some kilobytes.
 pub fn message(number: u64) -> Vec<u8> {
-    let size = if number % 10 == 3 { 270_000 + usize::try_from(number % 7).unwrap_or(0) * 30_000 } else { 1_000 + usize::try_from(number % 13).unwrap_or(0) * 700 };
+    let size = if number % 10 == 3 {
+        270_000 + usize::try_from(number % 7).unwrap_or(0) * 30_000
+    } else {
+        1_000 + usize::try_from(number % 13).unwrap_or(0) * 700
+    };
     let mut out = format!("{MARK}{number}\r\nFrom: <s@sender.example>\r\nTo: <u@a.example>\r\nSubject: load {number}\r\n\r\n").into_bytes();
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while out.len() < size {
@@ -112,10 +116,19 @@ async fn take(stream: TcpStream, arrivals: Arc<Arrivals>) -> std::io::Result<()>
 fn note(body: &[u8], arrivals: &Arrivals) {
     let begin = body.windows(MARK.len()).position(|w| w == MARK.as_bytes());
     let ours = begin.and_then(|at| body.get(at..)).unwrap_or_default();
-    let digits: String = ours.get(MARK.len()..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+    let digits: String = ours
+        .get(MARK.len()..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .map(|b| char::from(*b))
+        .collect();
     let number = digits.parse().unwrap_or(u64::MAX);
     let is_intact = Sha256::digest(ours) == Sha256::digest(message(number));
-    lock(&arrivals.0).entry(number).or_default().push(Arrival { at: Instant::now(), is_intact });
+    lock(&arrivals.0).entry(number).or_default().push(Arrival {
+        at: Instant::now(),
+        is_intact,
+    });
 }
 
 /// Clients that send without end.
@@ -128,9 +141,18 @@ pub struct Load {
 impl Load {
     /// `sessions` clients, taking the servers in turn. A client whose connection breaks begins anew with another message.
     pub fn start(servers: Vec<SocketAddr>, sessions: usize) -> Self {
-        let load = Self { promised: Arc::default(), sent: Arc::default(), is_on: Arc::new(AtomicBool::new(true)) };
+        let load = Self {
+            promised: Arc::default(),
+            sent: Arc::default(),
+            is_on: Arc::new(AtomicBool::new(true)),
+        };
         for client in 0..sessions {
-            let (promised, sent, is_on, servers) = (Arc::clone(&load.promised), Arc::clone(&load.sent), Arc::clone(&load.is_on), servers.clone());
+            let (promised, sent, is_on, servers) = (
+                Arc::clone(&load.promised),
+                Arc::clone(&load.sent),
+                Arc::clone(&load.is_on),
+                servers.clone(),
+            );
             tokio::spawn(async move {
                 let mut turn = client;
                 while is_on.load(Ordering::Relaxed) {
@@ -197,7 +219,11 @@ async fn session(server: SocketAddr, promised: &Mutex<HashMap<u64, Instant>>, se
 }
 
 fn expect(reply: String, class: char) -> std::io::Result<()> {
-    if reply.starts_with(class) { Ok(()) } else { Err(std::io::Error::other(reply)) }
+    if reply.starts_with(class) {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(reply))
+    }
 }
 
 async fn reply(wire: &mut BufReader<TcpStream>) -> std::io::Result<String> {

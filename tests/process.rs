@@ -54,7 +54,9 @@ impl Process {
         let smtp = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let data = folder.join(name);
         std::fs::create_dir_all(&data).expect("data folder");
-        let store = store.map(|url| format!("store = \"{url}\"\nblobs = \"{}\"\n", folder.join("blobs").display())).unwrap_or_default();
+        let store = store
+            .map(|url| format!("store = \"{url}\"\nblobs = \"{}\"\n", folder.join("blobs").display()))
+            .unwrap_or_default();
         let text = format!(
             "base = \"mitsuke.example\"\nhostname = \"{name}.mitsuke.example\"\npublic_url = \"http://127.0.0.1:1\"\ndata_dir = \"{}\"\n{store}\n[[listeners]]\naddress = \"{smtp}\"\nrole = \"mx\"\n\n\
              [net]\nallowed_private = [\"127.0.0.0/8\"]\n\n\
@@ -65,22 +67,42 @@ impl Process {
         let file = folder.join(format!("{name}.toml"));
         std::fs::write(&file, text).expect("node file");
         let socket = data.join("control.sock");
-        let mut process = Self { child: None, file, smtp, api: Api::new(Door::Socket(socket.clone())), socket };
+        let mut process = Self {
+            child: None,
+            file,
+            smtp,
+            api: Api::new(Door::Socket(socket.clone())),
+            socket,
+        };
         process.run();
         process
     }
 
     /// Starts it (again) and waits until its doors are open.
     pub fn run(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.file.with_extension("log")).expect("log");
-        let child = Command::new(binary()).args(["serve", "-c"]).arg(&self.file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.file.with_extension("log"))
+            .expect("log");
+        let child = Command::new(binary())
+            .args(["serve", "-c"])
+            .arg(&self.file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
         self.child = Some(child.expect("start the binary"));
         let begun = Instant::now();
         while std::net::TcpStream::connect(self.smtp).is_err() || std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
             if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
                 panic!("the server ended at once ({status}): {}", self.log());
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "the server does not start: {}", self.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "the server does not start: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -97,7 +119,11 @@ impl Process {
 
     /// Sends it a signal by name: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill");
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status()
+            .expect("kill");
         assert!(status.success());
     }
 
@@ -127,14 +153,27 @@ impl Process {
             "queue": {"schedule_s": [1], "next_hop_concurrency": 50},
         });
         let patch = json!({"document": system});
-        self.api.json(hyper::Method::PATCH, "/api/v1/settings/system", Some(&patch)).await.expect("system settings");
+        self.api
+            .json(hyper::Method::PATCH, "/api/v1/settings/system", Some(&patch))
+            .await
+            .expect("system settings");
         self.api.post("/api/v1/tenants", &json!({"name": "alpha"})).await.expect("tenant");
-        let key: Value = self.api.post("/api/v1/tenants/alpha/keys", &json!({"name": "owner", "role": "owner"})).await.expect("key");
+        let key: Value = self
+            .api
+            .post("/api/v1/tenants/alpha/keys", &json!({"name": "owner", "role": "owner"}))
+            .await
+            .expect("key");
         let secret = key["secret"].as_str().expect("secret").to_owned();
         let settings = json!({"inbound_servers": [{"host": next_hop.ip().to_string(), "port": next_hop.port(), "connections_max": 50}]});
         let owner = self.api.with_key(&secret);
-        owner.post("/api/v1/tenants/alpha/domains", &json!({"name": "a.example", "settings": settings})).await.expect("domain");
-        self.api.post("/api/v1/tenants/alpha/domains/a.example/confirm", &json!({"reason": "test"})).await.expect("confirm");
+        owner
+            .post("/api/v1/tenants/alpha/domains", &json!({"name": "a.example", "settings": settings}))
+            .await
+            .expect("domain");
+        self.api
+            .post("/api/v1/tenants/alpha/domains/a.example/confirm", &json!({"reason": "test"}))
+            .await
+            .expect("confirm");
     }
 
     /// Entries in the queue.

@@ -20,7 +20,11 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, megabytes: u32) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(at).status().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
+            .arg(at)
+            .status()
+            .unwrap();
         assert!(status.success(), "this test mounts a small file system and must run as root");
         Self(at.to_owned())
     }
@@ -42,7 +46,11 @@ async fn disk_full_gives_4yz_and_goes_on() {
     server.set_up(sink).await;
     // The promise of room is switched off, so that the disk itself runs full in the middle of things.
     let settings = json!({"document": {"free_spool_bytes": 1}});
-    server.api.json(hyper::Method::PATCH, "/api/v1/settings/system", Some(&settings)).await.unwrap();
+    server
+        .api
+        .json(hyper::Method::PATCH, "/api/v1/settings/system", Some(&settings))
+        .await
+        .unwrap();
     let load = Load::start(vec![server.smtp], 4);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let filler = disk.0.join("filler");
@@ -51,18 +59,27 @@ async fn disk_full_gives_4yz_and_goes_on() {
     for _ in 0..200 {
         let mut client = Client::connect(server.smtp).await.unwrap();
         client.hello("client.sender.example").await.unwrap();
-        seen = client.deliver("s@sender.example", &["u@a.example"], &message("full")).await.unwrap();
+        seen = client
+            .deliver("s@sender.example", &["u@a.example"], &message("full"))
+            .await
+            .unwrap();
         if seen.starts_with('4') {
             break;
         }
     }
-    assert!(seen.starts_with("452 4.3.1") && seen.contains("STORE-FULL"), "a full disk was answered {seen:?}");
+    assert!(
+        seen.starts_with("452 4.3.1") && seen.contains("STORE-FULL"),
+        "a full disk was answered {seen:?}"
+    );
     std::fs::remove_file(&filler).unwrap();
     let mut again = String::new();
     for _ in 0..100 {
         let mut client = Client::connect(server.smtp).await.unwrap();
         client.hello("client.sender.example").await.unwrap();
-        again = client.deliver("s@sender.example", &["u@a.example"], &load::message(u64::MAX - 1)).await.unwrap();
+        again = client
+            .deliver("s@sender.example", &["u@a.example"], &load::message(u64::MAX - 1))
+            .await
+            .unwrap();
         if again.starts_with("250") {
             break;
         }
@@ -91,7 +108,11 @@ async fn database_restart_under_load() {
         restarts.push(Instant::now());
         let begun = Instant::now();
         while load.promised().len() <= before + 10 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "after {how:?} no more mail was accepted: {}", server.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "after {how:?} no more mail was accepted: {}",
+                server.log()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -129,14 +150,21 @@ async fn crash_stopped_node_sends_no_final_dot() {
     until(&mut held, &mut got, b"X-Load-Number").await;
     first.signal("STOP");
     std::fs::create_dir_all(folder.path().join("node2")).unwrap();
-    std::fs::copy(folder.path().join("node1/installation.key"), folder.path().join("node2/installation.key")).unwrap();
+    std::fs::copy(
+        folder.path().join("node1/installation.key"),
+        folder.path().join("node2/installation.key"),
+    )
+    .unwrap();
     let second = Process::start(folder.path(), "node2", Some(&database.url()), "");
     let stopped = Instant::now();
     let taken = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         take_whole(stream).await
     });
-    let delivered = tokio::time::timeout(Duration::from_secs(19), taken).await.expect("the other node takes over within 15 s").unwrap();
+    let delivered = tokio::time::timeout(Duration::from_secs(19), taken)
+        .await
+        .expect("the other node takes over within 15 s")
+        .unwrap();
     println!("taken over and delivered {} ms after the stop", stopped.elapsed().as_millis());
     assert!(delivered.ends_with(&big), "the other node delivered something else");
     tokio::time::sleep(Duration::from_secs(20).saturating_sub(stopped.elapsed())).await;
@@ -144,7 +172,10 @@ async fn crash_stopped_node_sends_no_final_dot() {
     // Now the next hop reads on: everything may come but the end.
     let read = tokio::time::timeout(Duration::from_secs(30), held.read_to_end(&mut got)).await;
     assert!(read.is_ok(), "the stopped node keeps its connection open for ever");
-    assert!(!got.windows(5).any(|w| w == b"\r\n.\r\n"), "the stopped node sent a final dot after its lease was over");
+    assert!(
+        !got.windows(5).any(|w| w == b"\r\n.\r\n"),
+        "the stopped node sent a final dot after its lease was over"
+    );
     drop(second);
 }
 
@@ -159,7 +190,11 @@ fn big_message() -> Vec<u8> {
 async fn until(stream: &mut tokio::net::TcpStream, got: &mut Vec<u8>, what: &[u8]) {
     let begun = Instant::now();
     while !got.windows(what.len()).any(|w| w == what) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{} never came", String::from_utf8_lossy(what));
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{} never came",
+            String::from_utf8_lossy(what)
+        );
         let mut chunk = [0; 4_096];
         let n = stream.read(&mut chunk).await.unwrap();
         assert!(n > 0, "the connection ended before {}", String::from_utf8_lossy(what));
@@ -171,7 +206,12 @@ async fn until(stream: &mut tokio::net::TcpStream, got: &mut Vec<u8>, what: &[u8
 async fn take_whole(mut stream: tokio::net::TcpStream) -> Vec<u8> {
     let mut got = Vec::new();
     stream.write_all(b"220 sink.example\r\n").await.unwrap();
-    for (command, reply) in [("EHLO ", "250 sink.example\r\n"), ("MAIL FROM", "250 ok\r\n"), ("RCPT TO", "250 ok\r\n"), ("DATA\r\n", "354 go on\r\n")] {
+    for (command, reply) in [
+        ("EHLO ", "250 sink.example\r\n"),
+        ("MAIL FROM", "250 ok\r\n"),
+        ("RCPT TO", "250 ok\r\n"),
+        ("DATA\r\n", "354 go on\r\n"),
+    ] {
         until(&mut stream, &mut got, command.as_bytes()).await;
         stream.write_all(reply.as_bytes()).await.unwrap();
     }
@@ -187,20 +227,31 @@ async fn take_whole(mut stream: tokio::net::TcpStream) -> Vec<u8> {
 }
 
 fn unstuffed(wire: &[u8]) -> Vec<u8> {
-    wire.split_inclusive(|b| *b == b'\n').flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect()
+    wire.split_inclusive(|b| *b == b'\n')
+        .flat_map(|line| line.strip_prefix(b".").unwrap_or(line))
+        .copied()
+        .collect()
 }
 
 /// The wall clock steps back an hour and forward a day: what waits is still delivered, nothing twice.
 #[tokio::test]
 async fn clock_steps_lose_nothing() {
     let world = World::start().await;
-    world.peer.script(|s| drop(s.acts.insert(Stage::Mail, Act::Reply("451 4.3.0 later".into()))));
+    world
+        .peer
+        .script(|s| drop(s.acts.insert(Stage::Mail, Act::Reply("451 4.3.0 later".into()))));
     let mut client = world.client().await;
-    let reply = client.deliver("s@sender.example", &["u@a.example"], &message("steps")).await.unwrap();
+    let reply = client
+        .deliver("s@sender.example", &["u@a.example"], &message("steps"))
+        .await
+        .unwrap();
     world.events(&reply, "deferred").await;
     world.clock.step_wall(mail::Timestamp(world.clock.now().0 - 3_600_000));
     world.peer.script(|s| s.acts.clear());
-    let second = client.deliver("s@sender.example", &["u@a.example"], &message("meanwhile")).await.unwrap();
+    let second = client
+        .deliver("s@sender.example", &["u@a.example"], &message("meanwhile"))
+        .await
+        .unwrap();
     assert!(second.starts_with("250"), "{second}");
     world.peer.wait(1).await;
     world.clock.step_wall(mail::Timestamp(world.clock.now().0 + 86_400_000));
@@ -217,12 +268,18 @@ async fn silent_dns_defers() {
     world.dns.change(|zone| drop(zone.add("silent.example", "FAULT", "silent")));
     let mut client = world.client().await;
     let reply = client.say("MAIL FROM:<s@silent.example>").await.unwrap();
-    assert!(reply.starts_with("451 4.4.3 <s@silent.example>: DNS lookup failed: DNS-TEMP. ref="), "{reply}");
+    assert!(
+        reply.starts_with("451 4.4.3 <s@silent.example>: DNS lookup failed: DNS-TEMP. ref="),
+        "{reply}"
+    );
     world.dns.change(|zone| {
         zone.remove("silent.example");
         zone.add("silent.example", "A", "127.0.0.1");
     });
-    let reply = client.deliver("s@silent.example", &["u@a.example"], &message("answered")).await.unwrap();
+    let reply = client
+        .deliver("s@silent.example", &["u@a.example"], &message("answered"))
+        .await
+        .unwrap();
     assert!(reply.starts_with("250"), "{reply}");
     world.stop().await;
 }
@@ -231,7 +288,11 @@ async fn silent_dns_defers() {
 #[tokio::test]
 async fn broken_next_hops_lose_nothing() {
     let world = World::start().await;
-    let broken = Peer::start(Script { extensions: system::usual_extensions(), ..Script::default() }).await;
+    let broken = Peer::start(Script {
+        extensions: system::usual_extensions(),
+        ..Script::default()
+    })
+    .await;
     world
         .set_domain(json!({"inbound_servers": [
             {"host": "127.0.0.1", "port": broken.address.port(), "preference": 10},

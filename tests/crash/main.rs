@@ -14,7 +14,10 @@ use testkit::postgres::Postgres;
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 fn cycles() -> usize {
-    std::env::var("MITSUKE_CRASH_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(20)
+    std::env::var("MITSUKE_CRASH_CYCLES")
+        .ok()
+        .and_then(|c| c.parse().ok())
+        .unwrap_or(20)
 }
 
 fn random_ms(from: u64, to: u64) -> Duration {
@@ -29,20 +32,39 @@ async fn judge(title: &str, load: &Load, arrivals: &load::Arrivals, server: &Pro
     let begun = Instant::now();
     while !arrivals.missing(&promised).is_empty() || server.queued().await != 0 {
         let missing = arrivals.missing(&promised);
-        assert!(begun.elapsed() < Duration::from_secs(180), "{title}: of {} promised messages {} were lost: {missing:?}\n{}", promised.len(), missing.len(), server.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(180),
+            "{title}: of {} promised messages {} were lost: {missing:?}\n{}",
+            promised.len(),
+            missing.len(),
+            server.log()
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let all = arrivals.all();
-    let damaged: Vec<u64> = all.iter().filter(|(_, a)| a.iter().any(|a| !a.is_intact)).map(|(n, _)| *n).collect();
+    let damaged: Vec<u64> = all
+        .iter()
+        .filter(|(_, a)| a.iter().any(|a| !a.is_intact))
+        .map(|(n, _)| *n)
+        .collect();
     assert!(damaged.is_empty(), "{title}: messages arrived changed: {damaged:?}");
     let mut doubled = 0;
     for (number, seen) in all.iter().filter(|(_, seen)| seen.len() > 1) {
         doubled += seen.len() - 1;
         let first = seen.iter().map(|a| a.at).min().unwrap();
         let in_flight = kills.iter().any(|kill| *kill >= first && kill.duration_since(first) < IN_FLIGHT);
-        assert!(in_flight, "{title}: message {number} came {} times although no kill followed its first arrival", seen.len());
+        assert!(
+            in_flight,
+            "{title}: message {number} came {} times although no kill followed its first arrival",
+            seen.len()
+        );
     }
-    println!("{title}: {} kills, {} promised, {} arrived, 0 lost, {doubled} doubled (in flight at a kill)", kills.len(), promised.len(), all.len());
+    println!(
+        "{title}: {} kills, {} promised, {} arrived, 0 lost, {doubled} doubled (in flight at a kill)",
+        kills.len(),
+        promised.len(),
+        all.len()
+    );
 }
 
 async fn crash(title: &str, store: Option<&str>) {
@@ -60,7 +82,11 @@ async fn crash(title: &str, store: Option<&str>) {
     }
     tokio::time::sleep(random_ms(200, 600)).await;
     load.stop().await;
-    assert!(load.promised().len() > 5 * kills.len(), "{title}: too little load to say anything: {} promised", load.promised().len());
+    assert!(
+        load.promised().len() > 5 * kills.len(),
+        "{title}: too little load to say anything: {} promised",
+        load.promised().len()
+    );
     judge(title, &load, &arrivals, &server, &kills).await;
     server.stop();
 }
@@ -86,7 +112,11 @@ async fn crash_two_nodes() {
     let (sink, arrivals) = load::sink().await;
     let mut first = Process::start(folder.path(), "node1", Some(&database.url()), "");
     std::fs::create_dir_all(folder.path().join("node2")).unwrap();
-    std::fs::copy(folder.path().join("node1/installation.key"), folder.path().join("node2/installation.key")).unwrap();
+    std::fs::copy(
+        folder.path().join("node1/installation.key"),
+        folder.path().join("node2/installation.key"),
+    )
+    .unwrap();
     let mut second = Process::start(folder.path(), "node2", Some(&database.url()), "");
     first.set_up(sink).await;
     tokio::time::sleep(Duration::from_secs(5)).await;

@@ -38,7 +38,12 @@ fn canonical(raw: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() { files(&path, found) } else { found.push(path) }
@@ -73,9 +78,20 @@ async fn corpus_crosses_byte_identical() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap();
+    let status = Command::new("tar")
+        .arg("-xJf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(folder.path())
+        .status()
+        .unwrap();
     assert!(status.success(), "unpack {}", archive.display());
-    let root = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path()).find(|p| p.join("spam").is_dir()).unwrap_or_else(|| folder.path().to_owned());
+    let root = std::fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .find(|p| p.join("spam").is_dir())
+        .unwrap_or_else(|| folder.path().to_owned());
     let all = messages(&root);
     assert!(all.len() >= MESSAGES, "only {} messages found", all.len());
 
@@ -102,7 +118,13 @@ async fn corpus_crosses_byte_identical() {
             sent.insert(from, number);
         } else {
             // Old mail breaks rules of today: too many hops, lines over 64 KB. Anything else is our fault.
-            let reason = reply.split(" ref=").next().and_then(|r| r.rsplit(' ').next()).unwrap_or_default().trim_end_matches('.').to_owned();
+            let reason = reply
+                .split(" ref=")
+                .next()
+                .and_then(|r| r.rsplit(' ').next())
+                .unwrap_or_default()
+                .trim_end_matches('.')
+                .to_owned();
             assert!(["HOPS", "MALFORMED"].contains(&reason.as_str()), "message {number}: {reply}");
             *refused.entry(reason).or_default() += 1;
         }
@@ -111,11 +133,18 @@ async fn corpus_crosses_byte_identical() {
     let mut arrived = 0;
     for taken in world.peer.wait_long(MESSAGES).await {
         let from = taken.mail.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-        let number = sent.remove(&from).unwrap_or_else(|| panic!("{from} arrived twice or was never sent"));
+        let number = sent
+            .remove(&from)
+            .unwrap_or_else(|| panic!("{from} arrived twice or was never sent"));
         let original = &all[number];
         assert!(taken.data.ends_with(original), "message {number} arrived changed");
         let ours = &taken.data[..taken.data.len() - original.len()];
-        assert_eq!(trace::received_count(ours), 1, "message {number}: in front stands {:?}", String::from_utf8_lossy(ours));
+        assert_eq!(
+            trace::received_count(ours),
+            1,
+            "message {number}: in front stands {:?}",
+            String::from_utf8_lossy(ours)
+        );
         arrived += 1;
     }
     println!("{arrived} messages crossed byte-identical; refused: {refused:?}");

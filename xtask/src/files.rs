@@ -6,12 +6,18 @@ use std::process::Command;
 
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Files that git tracks or would track, relative to the root.
 pub(crate) fn tracked() -> Result<Vec<PathBuf>> {
-    let out = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output().context("git ls-files")?;
+    let out = Command::new("git")
+        .args(["ls-files", "-co", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .context("git ls-files")?;
     let text = String::from_utf8(out.stdout)?;
     Ok(text.lines().map(PathBuf::from).filter(|p| root().join(p).is_file()).collect())
 }

@@ -43,7 +43,10 @@ pub(crate) fn run(mode: Mode) -> Result<()> {
 /// What the built binary says of itself.
 fn binary(arguments: &[&str]) -> Result<String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| files::root().join("target"), |t| files::root().join(t));
-    let out = Command::new(target.join("debug/mitsuke")).args(arguments).output().context("run the built binary (cargo build -p mitsuke)")?;
+    let out = Command::new(target.join("debug/mitsuke"))
+        .args(arguments)
+        .output()
+        .context("run the built binary (cargo build -p mitsuke)")?;
     if !out.status.success() {
         bail!("mitsuke {}: {}", arguments.join(" "), String::from_utf8_lossy(&out.stderr));
     }

@@ -44,8 +44,16 @@ fn directions(wrong: &mut Vec<String>) -> Result<()> {
     let rooms: Vec<&str> = MAY_USE.iter().map(|(room, _)| *room).chain(["mitsuke"]).collect();
     for (room, may) in MAY_USE {
         let manifest = files::read(&PathBuf::from(format!("crates/{room}/Cargo.toml")))?;
-        let dependencies = manifest.split("[dependencies]").nth(1).and_then(|t| t.split("\n[").next()).unwrap_or_default();
-        for name in dependencies.lines().filter_map(|l| l.split(['.', ' ', '=']).next()).filter(|n| !n.is_empty()) {
+        let dependencies = manifest
+            .split("[dependencies]")
+            .nth(1)
+            .and_then(|t| t.split("\n[").next())
+            .unwrap_or_default();
+        for name in dependencies
+            .lines()
+            .filter_map(|l| l.split(['.', ' ', '=']).next())
+            .filter(|n| !n.is_empty())
+        {
             if rooms.contains(&name) && !may.contains(&name) {
                 wrong.push(format!("crates/{room}/Cargo.toml: {room} may not use {name}"));
             }
@@ -60,7 +68,11 @@ fn directions(wrong: &mut Vec<String>) -> Result<()> {
 /// Files that may be longer, with the reason: `xtask/tidy.txt`, `path reason` a line.
 fn longer() -> Result<BTreeMap<PathBuf, String>> {
     let text = files::read(Path::new("xtask/tidy.txt"))?;
-    Ok(text.lines().filter_map(|l| l.split_once(' ')).map(|(p, why)| (PathBuf::from(p), why.to_owned())).collect())
+    Ok(text
+        .lines()
+        .filter_map(|l| l.split_once(' '))
+        .map(|(p, why)| (PathBuf::from(p), why.to_owned()))
+        .collect())
 }
 
 fn sources(tracked: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
@@ -70,7 +82,10 @@ fn sources(tracked: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
         let shown = path.display();
         let is_test = path.starts_with("tests") || path.ends_with("tests.rs") || path.components().any(|c| c.as_os_str() == "tests");
         if text.lines().count() > LINES_MAX && !is_test && !longer.contains_key(path) {
-            wrong.push(format!("{shown}: {} lines; cut it, or give the reason in xtask/tidy.txt", text.lines().count()));
+            wrong.push(format!(
+                "{shown}: {} lines; cut it, or give the reason in xtask/tidy.txt",
+                text.lines().count()
+            ));
         }
         if !is_test && !text.starts_with("//!") {
             wrong.push(format!("{shown}: no head comment (what question does it answer?)"));
@@ -81,7 +96,12 @@ fn sources(tracked: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
         }
         for (number, line) in text.lines().enumerate() {
             let at = number + 1;
-            let marks = [concat!("to", "do!("), concat!("unimplemen", "ted!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
+            let marks = [
+                concat!("to", "do!("),
+                concat!("unimplemen", "ted!("),
+                concat!("FIX", "ME"),
+                concat!("#[ig", "nore"),
+            ];
             if let Some(mark) = marks.iter().find(|m| line.contains(**m)) {
                 wrong.push(format!("{shown}:{at}: {mark} stays behind"));
             }
@@ -93,10 +113,18 @@ fn sources(tracked: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
 /// `RFC 5321 §4.5.2` stands in docs/rfc.md as `5321`.
 fn rfc_references(tracked: &[PathBuf], wrong: &mut Vec<String>) -> Result<()> {
     let listed = files::read(Path::new("docs/rfc.md"))?;
-    for path in tracked.iter().filter(|p| p.extension().is_some_and(|e| e == "rs") && p.starts_with("crates")) {
+    for path in tracked
+        .iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "rs") && p.starts_with("crates"))
+    {
         let text = files::read(path)?;
         for (at, _) in text.match_indices("RFC ") {
-            let number: String = text.get(at + 4..).unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+            let number: String = text
+                .get(at + 4..)
+                .unwrap_or_default()
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect();
             if !number.is_empty() && !listed.contains(&number) {
                 wrong.push(format!("{}: RFC {number} is not in docs/rfc.md", path.display()));
             }

@@ -45,7 +45,13 @@ impl FromRequestParts<Arc<Admin>> for Caller {
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().copied();
         let live = admin.desk.live();
-        let unknown = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "an API key is needed: Authorization: Bearer <key>");
+        let unknown = || {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "an API key is needed: Authorization: Bearer <key>",
+            )
+        };
         if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
             let key = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(unknown)?;
             let (client, channel) = match peer {
@@ -53,10 +59,15 @@ impl FromRequestParts<Arc<Admin>> for Caller {
                 Some(Peer::Socket { .. }) | None => (None, Channel::CommandLine),
             };
             let who = identity::api_key::authenticate(&admin.desk.store, key, client, channel, admin.desk.now()).await?;
-            return who.map(|who| Self { who, live }).ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this API key is not good (any more)"));
+            return who
+                .map(|who| Self { who, live })
+                .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this API key is not good (any more)"));
         }
         match peer {
-            Some(Peer::Socket { uid }) if uid == 0 || uid == admin.own_uid => Ok(Self { who: Actor::local_operator(format!("local user {uid}")), live }),
+            Some(Peer::Socket { uid }) if uid == 0 || uid == admin.own_uid => Ok(Self {
+                who: Actor::local_operator(format!("local user {uid}")),
+                live,
+            }),
             Some(Peer::Socket { .. } | Peer::Network { .. }) | None => Err(unknown()),
         }
     }
@@ -122,7 +133,9 @@ impl Caller {
     pub async fn any_tenant(&self, admin: &Admin, name: &str) -> Result<Tenant, Problem> {
         let name = name.to_owned();
         let found = admin.desk.store.read(move |tx| tenant::by_name(tx, &name)).await?;
-        found.filter(|t| self.who.tenant.is_none_or(|own| own == t.id)).ok_or_else(|| Problem::not_found("tenant"))
+        found
+            .filter(|t| self.who.tenant.is_none_or(|own| own == t.id))
+            .ok_or_else(|| Problem::not_found("tenant"))
     }
 
     /// The tenant of this name, if the caller may do this there.
@@ -140,7 +153,11 @@ impl Caller {
     /// # Errors
     /// 404: a domain out of reach is like one that does not exist.
     pub fn within(&self, domain: &Domain) -> Result<(), Problem> {
-        if self.who.domains.as_ref().is_none_or(|own| own.contains(domain)) { Ok(()) } else { Err(Problem::not_found("domain")) }
+        if self.who.domains.as_ref().is_none_or(|own| own.contains(domain)) {
+            Ok(())
+        } else {
+            Err(Problem::not_found("domain"))
+        }
     }
 
     /// Whether it stands for the whole tenant.
@@ -148,7 +165,13 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn whole_tenant(&self) -> Result<(), Problem> {
-        if self.who.domains.is_none() { Ok(()) } else { Err(Problem::forbidden("this concerns the whole tenant; your role is limited to some domains")) }
+        if self.who.domains.is_none() {
+            Ok(())
+        } else {
+            Err(Problem::forbidden(
+                "this concerns the whole tenant; your role is limited to some domains",
+            ))
+        }
     }
 
     /// Whether a key over these domains is within its own reach.
@@ -163,7 +186,11 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn may_grant(&self, tenant: TenantId, role: Role, domains: Option<&[Domain]>) -> Result<(), Problem> {
-        if may_grant(&self.who, tenant, role, domains) { Ok(()) } else { Err(Problem::forbidden("nobody grants more than they hold")) }
+        if may_grant(&self.who, tenant, role, domains) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden("nobody grants more than they hold"))
+        }
     }
 
     /// An audit entry of what it does; the caller of this fills in the rest.

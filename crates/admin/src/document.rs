@@ -43,7 +43,10 @@ pub struct About {
 /// Of the store.
 pub async fn tenant(admin: &Admin, id: TenantId) -> Result<Revised<TenantDocument>, Problem> {
     let newest = admin.desk.store.read(move |tx| revision::newest(tx, id)).await?;
-    Ok(Revised { revision: newest.number, document: parse(&newest.document)? })
+    Ok(Revised {
+        revision: newest.number,
+        document: parse(&newest.document)?,
+    })
 }
 
 /// The newest document of the operator.
@@ -52,13 +55,20 @@ pub async fn tenant(admin: &Admin, id: TenantId) -> Result<Revised<TenantDocumen
 /// Of the store.
 pub async fn system(admin: &Admin) -> Result<Revised<SystemDocument>, Problem> {
     let newest = admin.desk.store.read(move |tx| revision::newest(tx, TenantId::OPERATOR)).await?;
-    Ok(Revised { revision: newest.number, document: parse(&newest.document)? })
+    Ok(Revised {
+        revision: newest.number,
+        document: parse(&newest.document)?,
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|e| {
         tracing::error!(error = %e, "a stored settings document cannot be read");
-        Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "the stored settings cannot be read; the server's log says why")
+        Problem::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the stored settings cannot be read; the server's log says why",
+        )
     })
 }
 
@@ -137,7 +147,14 @@ async fn save<T: serde::Serialize>(
         .desk
         .store
         .write(move |tx| {
-            let save = revision::Save { tenant: whose, base, document: &document, actor: &entry.actor, reason: &entry.reason, at: now };
+            let save = revision::Save {
+                tenant: whose,
+                base,
+                document: &document,
+                actor: &entry.actor,
+                reason: &entry.reason,
+                at: now,
+            };
             let number = revision::save(tx, &save)?;
             entry.revision = Some(number);
             audit::append(tx, &entry)?;
@@ -167,7 +184,12 @@ fn walk(path: &str, before: &Value, after: &Value, changes: &mut Vec<Change>) {
         let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
             let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            walk(&at, old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null), changes);
+            walk(
+                &at,
+                old.get(name).unwrap_or(&Value::Null),
+                new.get(name).unwrap_or(&Value::Null),
+                changes,
+            );
         }
         return;
     }
@@ -224,7 +246,12 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
         match known {
             Some(known) => (credential.hash, credential.scram) = (known.hash.clone(), known.scram.clone()),
             None if credential.hash.starts_with("$argon2id$") => {}
-            None => wrong = Some(format!("relay credential {}: make it with its own call, which shows the secret once", credential.name)),
+            None => {
+                wrong = Some(format!(
+                    "relay credential {}: make it with its own call, which shows the secret once",
+                    credential.name
+                ))
+            }
         }
     }
     if after.proof.secret_sha256.iter().any(|s| s == MASK) {
@@ -237,8 +264,15 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
 }
 
 fn auths(document: &TenantDocument) -> impl Iterator<Item = &ServerAuth> {
-    let rows = document.domains.values().flat_map(|d| d.inbound_servers.iter()).filter_map(|r: &InboundServer| r.auth.as_ref());
-    let routes = document.outbound_routes.iter().chain(document.domains.values().flat_map(|d| d.outbound_routes.iter()));
+    let rows = document
+        .domains
+        .values()
+        .flat_map(|d| d.inbound_servers.iter())
+        .filter_map(|r: &InboundServer| r.auth.as_ref());
+    let routes = document
+        .outbound_routes
+        .iter()
+        .chain(document.domains.values().flat_map(|d| d.outbound_routes.iter()));
     rows.chain(routes.filter_map(|r| match &r.target {
         RouteTarget::Smarthost { auth, .. } => auth.as_ref(),
         RouteTarget::Mx => None,
@@ -246,7 +280,11 @@ fn auths(document: &TenantDocument) -> impl Iterator<Item = &ServerAuth> {
 }
 
 fn auths_mut(document: &mut TenantDocument) -> impl Iterator<Item = &mut ServerAuth> {
-    let (rows, routes): (Vec<_>, Vec<_>) = document.domains.values_mut().map(|d| (&mut d.inbound_servers, &mut d.outbound_routes)).unzip();
+    let (rows, routes): (Vec<_>, Vec<_>) = document
+        .domains
+        .values_mut()
+        .map(|d| (&mut d.inbound_servers, &mut d.outbound_routes))
+        .unzip();
     let rows = rows.into_iter().flatten().filter_map(|r| r.auth.as_mut());
     let routes = document.outbound_routes.iter_mut().chain(routes.into_iter().flatten());
     rows.chain(routes.filter_map(|r| match &mut r.target {
@@ -291,7 +329,11 @@ pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, 
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
     serde_json::from_value(value).map_err(|e| {
         let text = e.to_string();
-        let kind = if text.starts_with("unknown field") { config::ProblemKind::Unknown } else { config::ProblemKind::Malformed };
+        let kind = if text.starts_with("unknown field") {
+            config::ProblemKind::Unknown
+        } else {
+            config::ProblemKind::Malformed
+        };
         Problem::checked(vec![config::Problem::new(at, kind, text)])
     })
 }
@@ -306,7 +348,10 @@ mod tests {
         let before = json!({"a": {"b": 1, "secret": "x"}, "list": [1]});
         let after = json!({"a": {"b": 2, "secret": "y"}, "list": [1, {"user": "u", "secret": "z"}]});
         let changes = difference(&before, &after);
-        let told: Vec<_> = changes.iter().map(|c| (c.field.as_str(), c.old.as_deref(), c.new.as_deref())).collect();
+        let told: Vec<_> = changes
+            .iter()
+            .map(|c| (c.field.as_str(), c.old.as_deref(), c.new.as_deref()))
+            .collect();
         assert_eq!(
             told,
             [

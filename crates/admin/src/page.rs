@@ -46,7 +46,9 @@ impl Paging {
     /// # Errors
     /// 400 when it was not made here for this list.
     pub fn position(&self, keys: &Keys, list: &str) -> Result<Option<String>, Problem> {
-        let Some(cursor) = self.cursor.as_deref().filter(|c| !c.is_empty()) else { return Ok(None) };
+        let Some(cursor) = self.cursor.as_deref().filter(|c| !c.is_empty()) else {
+            return Ok(None);
+        };
         let wrong = || Problem::malformed("the cursor is not one of this list: begin without one");
         let bytes = keys.open_cursor(TenantId::OPERATOR, list, cursor).ok_or_else(wrong)?;
         String::from_utf8(bytes).map(Some).map_err(|_| wrong())
@@ -63,7 +65,11 @@ pub fn cursor(keys: &Keys, list: &str, position: &str) -> String {
 pub fn page<T>(mut rows: Vec<T>, limit: usize, keys: &Keys, list: &str, position: impl Fn(&T) -> String) -> Page<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = if more { rows.last().map(|row| cursor(keys, list, &position(row))) } else { None };
+    let next = if more {
+        rows.last().map(|row| cursor(keys, list, &position(row)))
+    } else {
+        None
+    };
     Page { items: rows, next }
 }
 
@@ -80,7 +86,10 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_list_and_key_only() {
         let key = Keys::from_secret(&[7; 32]);
-        let paging = |cursor: &str| Paging { limit: None, cursor: Some(cursor.into()) };
+        let paging = |cursor: &str| Paging {
+            limit: None,
+            cursor: Some(cursor.into()),
+        };
         let made = cursor(&key, "tenants", "41");
         assert_eq!(paging(&made).position(&key, "tenants").unwrap().as_deref(), Some("41"));
         assert!(paging(&made).position(&key, "queue").is_err());

@@ -82,10 +82,20 @@ impl Problem {
     /// 422 with every problem of a checked document. The reason is that of the first; `not-available` wins.
     #[must_use]
     pub fn checked(problems: Vec<config::Problem>) -> Self {
-        let kind = problems.iter().find(|p| p.kind == config::ProblemKind::NotAvailable).or_else(|| problems.first()).map(|p| p.kind);
-        let reason = kind.and_then(|k| serde_json::to_value(k).ok()).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        let kind = problems
+            .iter()
+            .find(|p| p.kind == config::ProblemKind::NotAvailable)
+            .or_else(|| problems.first())
+            .map(|p| p.kind);
+        let reason = kind
+            .and_then(|k| serde_json::to_value(k).ok())
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default();
         let detail = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail) }
+        Self {
+            problems,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail)
+        }
     }
 }
 
@@ -102,15 +112,25 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Conflict { current } => Self {
                 current_revision: Some(current),
-                ..Self::new(StatusCode::CONFLICT, "conflict", format!("someone else saved first: revision {current} is the newest; look at the difference and save again"))
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "conflict",
+                    format!("someone else saved first: revision {current} is the newest; look at the difference and save again"),
+                )
             },
             StoreError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "store-full", "the device of the store is full"),
-            StoreError::Unavailable(_) | StoreError::LeaseLost | StoreError::Unknown => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "the store cannot be reached now; try again in a moment")
-            }
+            StoreError::Unavailable(_) | StoreError::LeaseLost | StoreError::Unknown => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "the store cannot be reached now; try again in a moment",
+            ),
             StoreError::Engine(text) | StoreError::Data(text) => {
                 tracing::error!(error = text, "request failed in the store");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server could not do it; its log says why")
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the server could not do it; its log says why",
+                )
             }
         }
     }
@@ -135,11 +155,19 @@ impl From<ControlError> for Problem {
             ControlError::Guarded { removed, entries, percent } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "directory-guard",
-                format!("the import would remove {removed} of {entries} recipients, more than {percent} %; the list in force stays. Check the file, or import with force"),
+                format!(
+                    "the import would remove {removed} of {entries} recipients, more than {percent} %; the list in force stays. Check the file, or import with force"
+                ),
             ),
             ControlError::Rows(rows) => Self {
                 detail: format!("{} rows are wrong; nothing was imported", rows.len()),
-                rows: rows.into_iter().map(|r| RowProblem { line: u64::try_from(r.row).unwrap_or(u64::MAX), text: r.text }).collect(),
+                rows: rows
+                    .into_iter()
+                    .map(|r| RowProblem {
+                        line: u64::try_from(r.row).unwrap_or(u64::MAX),
+                        text: r.text,
+                    })
+                    .collect(),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "rows", "")
             },
         }

@@ -41,7 +41,11 @@ pub(crate) async fn page(State(admin): State<Arc<Admin>>, Path(reference): Path<
     };
     let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
     let live = admin.desk.live();
-    let house = found.as_ref().and_then(|r| live.tenants.get(&r.tenant)).map(|t| House::of(&t.settings)).unwrap_or_default();
+    let house = found
+        .as_ref()
+        .and_then(|r| live.tenants.get(&r.tenant))
+        .map(|t| House::of(&t.settings))
+        .unwrap_or_default();
     let lang = language(&headers).unwrap_or(house.lang);
     let style = house.style();
     let body = render(&house, lang, &style, &reference, found.as_ref());
@@ -64,14 +68,25 @@ pub(crate) async fn page(State(admin): State<Arc<Admin>>, Path(reference): Path<
 }
 
 async fn refusal(admin: &Admin, reference: Reference) -> Result<Option<Refusal>, crate::Problem> {
-    let query = Query { reference: Some(reference), ..Query::default() };
-    let scope = Scope { tenant: None, domains: None };
+    let query = Query {
+        reference: Some(reference),
+        ..Query::default()
+    };
+    let scope = Scope {
+        tenant: None,
+        domains: None,
+    };
     let page = admin.desk.store.mail.search(query, scope, None, 1).await?;
     let oldest = admin.desk.now().before(Duration::from_secs(REFERENCE_DAYS * 86_400));
     let found = page.traces.into_iter().flat_map(|t| t.records).find_map(|record| {
         let (at, tenant) = (record.at, record.tenant);
         record.events.into_iter().find_map(|event| match event {
-            Event::Refused { reason, reply, reference: Some(r), .. } if r == reference && at >= oldest => Some(Refusal { reason, at, reply, tenant }),
+            Event::Refused {
+                reason,
+                reply,
+                reference: Some(r),
+                ..
+            } if r == reference && at >= oldest => Some(Refusal { reason, at, reply, tenant }),
             _ => None,
         })
     });
@@ -80,7 +95,12 @@ async fn refusal(admin: &Admin, reference: Reference) -> Result<Option<Refusal>,
 
 /// What the reader asks for.
 fn language(headers: &HeaderMap) -> Option<Lang> {
-    Lang::preferred(headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default())
+    Lang::preferred(
+        headers
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default(),
+    )
 }
 
 /// Whose page it is: the tenant that refused, or with none of them the installation.
@@ -92,7 +112,11 @@ struct House {
 
 impl Default for House {
     fn default() -> Self {
-        Self { branding: Branding::default(), lang: Lang::En, zone: "UTC".into() }
+        Self {
+            branding: Branding::default(),
+            lang: Lang::En,
+            zone: "UTC".into(),
+        }
     }
 }
 
@@ -102,7 +126,11 @@ impl House {
             Language::Ja => Lang::Ja,
             Language::En => Lang::En,
         };
-        Self { branding: settings.branding.clone(), lang, zone: settings.time_zone.clone().unwrap_or_else(|| ZONE.into()) }
+        Self {
+            branding: settings.branding.clone(),
+            lang,
+            zone: settings.time_zone.clone().unwrap_or_else(|| ZONE.into()),
+        }
     }
 
     fn name(&self) -> &str {
@@ -112,21 +140,33 @@ impl House {
     /// The colour was checked at saving; here it is looked at again, since it becomes a part of the style.
     fn style(&self) -> String {
         let is_colour = |c: &&String| c.len() == 7 && c.starts_with('#') && c.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
-        let colour = self.branding.colour.as_ref().filter(is_colour).map(|c| format!("h1{{border-color:{c}}}a{{color:{c}}}"));
+        let colour = self
+            .branding
+            .colour
+            .as_ref()
+            .filter(is_colour)
+            .map(|c| format!("h1{{border-color:{c}}}a{{color:{c}}}"));
         format!("{STYLE}{}", colour.unwrap_or_default())
     }
 
     /// Date and time in the zone, with its name.
     fn time(&self, at: Timestamp) -> String {
         let zoned = jiff::Timestamp::from_millisecond(at.0).and_then(|t| t.in_tz(&self.zone));
-        zoned.map_or_else(|_| at.to_rfc3339(), |z| format!("{} {}", z.strftime("%Y-%m-%d %H:%M:%S"), self.zone))
+        zoned.map_or_else(
+            |_| at.to_rfc3339(),
+            |z| format!("{} {}", z.strftime("%Y-%m-%d %H:%M:%S"), self.zone),
+        )
     }
 
     fn logo(&self) -> Option<String> {
         let logo = self.branding.logo.as_deref()?;
         // The first letters of base 64 tell PNG from WebP, the two that are allowed.
         let kind = if logo.starts_with("iVBOR") { "png" } else { "webp" };
-        Some(format!("<p><img alt=\"{}\" src=\"data:image/{kind};base64,{}\"></p>", escape(self.name()), escape(logo)))
+        Some(format!(
+            "<p><img alt=\"{}\" src=\"data:image/{kind};base64,{}\"></p>",
+            escape(self.name()),
+            escape(logo)
+        ))
     }
 }
 
@@ -175,7 +215,12 @@ fn render(house: &House, lang: Lang, style: &str, reference: &str, refusal: Opti
         }
     }
     if let Some(link) = house.branding.support_link.as_ref().filter(|l| l.starts_with("https://")) {
-        let _ = write!(html, "<p><a rel=\"noopener noreferrer\" href=\"{}\">{}</a></p>", escape(link), t("refusal.support"));
+        let _ = write!(
+            html,
+            "<p><a rel=\"noopener noreferrer\" href=\"{}\">{}</a></p>",
+            escape(link),
+            t("refusal.support")
+        );
     }
     let _ = write!(html, "</main><footer>{name}</footer></body></html>");
     html

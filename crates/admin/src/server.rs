@@ -112,7 +112,10 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 pub fn api(admin: Arc<Admin>) -> Router {
     let (router, document) = routes().split_for_parts();
     let text = document.to_json().unwrap_or_default();
-    let described = router.route("/openapi.json", get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }));
+    let described = router.route(
+        "/openapi.json",
+        get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }),
+    );
     Router::new()
         .nest("/api/v1", described)
         .fallback(|| async { Problem::not_found("resource") })
@@ -126,7 +129,10 @@ async fn as_problem(answer: axum::response::Response) -> axum::response::Respons
     use axum::http::{StatusCode, header};
     use axum::response::IntoResponse;
     let status = answer.status();
-    let is_plain = answer.headers().get(header::CONTENT_TYPE).is_none_or(|t| t.as_bytes().starts_with(b"text/plain"));
+    let is_plain = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|t| t.as_bytes().starts_with(b"text/plain"));
     if !(status.is_client_error() || status.is_server_error()) || !is_plain {
         return answer;
     }
@@ -159,7 +165,12 @@ async fn deadline(request: axum::extract::Request, next: axum::middleware::Next)
     use axum::response::IntoResponse;
     match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
         Ok(answer) => answer,
-        Err(_) => Problem::new(axum::http::StatusCode::GATEWAY_TIMEOUT, "timeout", "this took too long and was given up").into_response(),
+        Err(_) => Problem::new(
+            axum::http::StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "this took too long and was given up",
+        )
+        .into_response(),
     }
 }
 
@@ -174,7 +185,12 @@ impl Admin {
 
     fn context<'a>(&'a self, system: &'a config::SystemDocument) -> CheckContext<'a> {
         let node = &self.desk.node;
-        CheckContext { system, base: &node.base, delivering_addresses: &node.delivering_addresses, now: self.desk.now() }
+        CheckContext {
+            system,
+            base: &node.base,
+            delivering_addresses: &node.delivering_addresses,
+            now: self.desk.now(),
+        }
     }
 
     /// Every problem of a tenant's new document; new next hops must resolve, and to something that may be connected to.
@@ -186,7 +202,10 @@ impl Admin {
     ) -> Vec<config::Problem> {
         let mut problems = after.check(&self.context(system));
         let known = before.targets();
-        let new = after.targets().into_iter().filter(|t| !known.iter().any(|k| k.host == t.host && k.port == t.port));
+        let new = after
+            .targets()
+            .into_iter()
+            .filter(|t| !known.iter().any(|k| k.host == t.host && k.port == t.port));
         // Bounded: a document has at most some thousand rows, and each look-up has a deadline.
         for target in new.take(TARGETS_MAX) {
             problems.extend(self.check_target(target).await);
@@ -231,6 +250,9 @@ impl Admin {
         let live = self.desk.live();
         // Whose domain it is, is not said: it may be another tenant's.
         let alike = live.domains.keys().any(|other| config::check::looks_like(name, other));
-        alike.then(|| "this name looks like another accepted domain".to_owned()).into_iter().collect()
+        alike
+            .then(|| "this name looks like another accepted domain".to_owned())
+            .into_iter()
+            .collect()
     }
 }

@@ -146,9 +146,13 @@ impl DoorArgs {
         if let Some(url) = &self.url {
             let key = match &self.key {
                 Some(key) => key.clone(),
-                None => stored_key()?.context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
+                None => stored_key()?
+                    .context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
             };
-            return Ok(Door::Url { url: url.trim_end_matches('/').to_owned(), key });
+            return Ok(Door::Url {
+                url: url.trim_end_matches('/').to_owned(),
+                key,
+            });
         }
         if let Some(socket) = &self.socket {
             return Ok(Door::Socket(socket.clone()));
@@ -159,15 +163,28 @@ impl DoorArgs {
 
 /// The first of the usual sockets that is there.
 fn default_socket() -> PathBuf {
-    let usual = [PathBuf::from("run/demo/data/control.sock"), PathBuf::from("data/control.sock"), PathBuf::from("/run/mitsuke/control.sock")];
-    usual.iter().find(|p| p.exists()).or_else(|| usual.last()).cloned().unwrap_or_default()
+    let usual = [
+        PathBuf::from("run/demo/data/control.sock"),
+        PathBuf::from("data/control.sock"),
+        PathBuf::from("/run/mitsuke/control.sock"),
+    ];
+    usual
+        .iter()
+        .find(|p| p.exists())
+        .or_else(|| usual.last())
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The key in the user's configuration folder; a file that others can read is refused.
 fn stored_key() -> Result<Option<String>> {
     use std::os::unix::fs::PermissionsExt;
-    let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")));
-    let Some(path) = folder.map(|f| f.join("mitsuke/key")) else { return Ok(None) };
+    let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")));
+    let Some(path) = folder.map(|f| f.join("mitsuke/key")) else {
+        return Ok(None);
+    };
     let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
     if meta.permissions().mode() & 0o077 != 0 {
         bail!("{} can be read by others: chmod 600 it", path.display());
@@ -189,7 +206,11 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Generate(generate) => return generate.run(),
         other => other,
     };
-    let context = Session { api: Api::new(cli.door.door()?), output: Output::new(cli.json), tenant: cli.door.tenant };
+    let context = Session {
+        api: Api::new(cli.door.door()?),
+        output: Output::new(cli.json),
+        tenant: cli.door.tenant,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
@@ -205,7 +226,12 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Trace(c) => c.run(&context).await,
             Command::Key(c) => c.run(&context).await,
             Command::Audit(c) => c.run(&context).await,
-            Command::Serve(_) | Command::Check(_) | Command::Demo(_) | Command::Sink(_) | Command::Completion { .. } | Command::Generate(_) => Ok(()),
+            Command::Serve(_)
+            | Command::Check(_)
+            | Command::Demo(_)
+            | Command::Sink(_)
+            | Command::Completion { .. }
+            | Command::Generate(_) => Ok(()),
         }
     })
 }

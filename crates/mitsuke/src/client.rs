@@ -63,7 +63,10 @@ impl Api {
     /// The same door, with a key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
-        Self { door: self.door.clone(), key: Some(key.to_owned()) }
+        Self {
+            door: self.door.clone(),
+            key: Some(key.to_owned()),
+        }
     }
 
     /// GET.
@@ -89,7 +92,11 @@ impl Api {
     pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let bytes = body.map_or_else(Vec::new, |b| b.to_string().into_bytes());
         let text = self.send(method, path, "application/json", bytes).await?;
-        if text.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&text).context("the server's answer is no JSON") }
+        if text.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&text).context("the server's answer is no JSON")
+        }
     }
 
     /// Sends any bytes, returns the answer's bytes.
@@ -97,11 +104,18 @@ impl Api {
     /// # Errors
     /// As [`Api::get`].
     pub async fn send(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        tokio::time::timeout(ANSWER_WAIT, self.exchange(method, path, media, body)).await.map_err(|_| anyhow!("the server did not answer within {} s", ANSWER_WAIT.as_secs()))?
+        tokio::time::timeout(ANSWER_WAIT, self.exchange(method, path, media, body))
+            .await
+            .map_err(|_| anyhow!("the server did not answer within {} s", ANSWER_WAIT.as_secs()))?
     }
 
     async fn exchange(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        let mut request = Request::builder().method(method).uri(path).header("host", self.host()).header("content-type", media).header("accept", "application/json");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.host())
+            .header("content-type", media)
+            .header("accept", "application/json");
         let key = match &self.door {
             Door::Url { key, .. } => self.key.as_ref().or(Some(key)),
             Door::Socket(_) => self.key.as_ref(),
@@ -112,16 +126,27 @@ impl Api {
         let request = request.body(Full::new(Bytes::from(body))).context("that is no path of the API")?;
         let answer = match &self.door {
             Door::Socket(path) => {
-                let stream = tokio::net::UnixStream::connect(path)
-                    .await
-                    .with_context(|| format!("no server answers at {} (is `mitsuke serve` running here? --socket or --url name another)", path.display()))?;
+                let stream = tokio::net::UnixStream::connect(path).await.with_context(|| {
+                    format!(
+                        "no server answers at {} (is `mitsuke serve` running here? --socket or --url name another)",
+                        path.display()
+                    )
+                })?;
                 talk(TokioIo::new(stream), request).await?
             }
             Door::Url { url, .. } => over_url(url, request).await?,
         };
         let status = answer.status();
-        let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|e| anyhow!("the answer broke off: {e}"))?.to_bytes();
-        if status.is_success() { Ok(bytes.to_vec()) } else { Err(problem(status, &bytes).into()) }
+        let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|e| anyhow!("the answer broke off: {e}"))?
+            .to_bytes();
+        if status.is_success() {
+            Ok(bytes.to_vec())
+        } else {
+            Err(problem(status, &bytes).into())
+        }
     }
 
     fn host(&self) -> String {
@@ -160,7 +185,9 @@ async fn over_url(url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Res
         Some((host, port)) => (host.trim_matches(['[', ']']), port.parse::<u16>().context("port")?),
         None => (authority.trim_matches(['[', ']']), if scheme == "https" { 443 } else { 80 }),
     };
-    let stream = tokio::net::TcpStream::connect((host, port)).await.with_context(|| format!("no server answers at {url}"))?;
+    let stream = tokio::net::TcpStream::connect((host, port))
+        .await
+        .with_context(|| format!("no server answers at {url}"))?;
     match scheme {
         "http" => {
             // A key in clear on a network is a key given away.
@@ -171,7 +198,9 @@ async fn over_url(url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Res
         }
         "https" => {
             let tls = net::tls::ClientTls::new(net::tls::Roots::load(&net::tls::RootsSource::System { extra: Vec::new() })?, None)?;
-            let (stream, _, _) = tls.connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12).await?;
+            let (stream, _, _) = tls
+                .connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12)
+                .await?;
             talk(TokioIo::new(stream), request).await
         }
         _ => bail!("an API address begins with http:// or https://"),

@@ -109,7 +109,10 @@ pub async fn start(node: Node, clock: Clock) -> Result<Running> {
             ListenerRole::Mx | ListenerRole::Submission | ListenerRole::Submissions => {
                 let socket = tokio::net::TcpListener::from_std(socket)?;
                 let door = Arc::new(transport::inbound::Door::new(&listener, address));
-                tasks.spawn(format!("listener {address}"), transport::inbound::serve(Arc::clone(&desk), socket, door));
+                tasks.spawn(
+                    format!("listener {address}"),
+                    transport::inbound::serve(Arc::clone(&desk), socket, door),
+                );
             }
             ListenerRole::Api | ListenerRole::Web | ListenerRole::Metrics => web.push((listener, socket)),
         }
@@ -120,15 +123,26 @@ pub async fn start(node: Node, clock: Clock) -> Result<Running> {
     tasks.spawn("inbound housekeeping", transport::inbound::housekeeping(Arc::clone(&desk)));
     tasks.spawn("housekeeping", crate::housekeeping::run(Arc::clone(&desk)));
     let api = serve_api(Arc::clone(&admin), web, shutdown)?;
-    Ok(Running { desk, admin, listeners, trigger, tasks, api: Some(api) })
+    Ok(Running {
+        desk,
+        admin,
+        listeners,
+        trigger,
+        tasks,
+        api: Some(api),
+    })
 }
 
 fn open_store(node: &Node, clock: &Clock) -> Result<Store> {
     let clock = clock.clone();
     let now: Arc<dyn Fn() -> mail::Timestamp + Send + Sync> = Arc::new(move || clock.now());
     match &node.store {
-        StoreChoice::Embedded => Store::open_embedded(&OpenOptions { data_dir: node.data_dir.clone(), blobs_dir: node.blobs.clone(), now })
-            .with_context(|| format!("open the store in {}", node.data_dir.display())),
+        StoreChoice::Embedded => Store::open_embedded(&OpenOptions {
+            data_dir: node.data_dir.clone(),
+            blobs_dir: node.blobs.clone(),
+            now,
+        })
+        .with_context(|| format!("open the store in {}", node.data_dir.display())),
         // The URL may hold a password: it is not printed.
         StoreChoice::Postgres(url) => Store::open_postgres(&PgOptions {
             url: url.clone(),
@@ -163,7 +177,12 @@ fn bind(node: &Node) -> Result<Bound> {
         .map(|listener| {
             let socket = net::listen::bind(listener.address)
                 .and_then(tokio::net::TcpListener::into_std)
-                .with_context(|| format!("listen on {} ({:?}): is it taken, or not of this machine?", listener.address, listener.role))?;
+                .with_context(|| {
+                    format!(
+                        "listen on {} ({:?}): is it taken, or not of this machine?",
+                        listener.address, listener.role
+                    )
+                })?;
             let address = socket.local_addr()?;
             Ok((listener.clone(), address, socket))
         })
@@ -195,7 +214,10 @@ fn desk(
     live: Arc<ArcSwap<Live>>,
     shutdown: Shutdown,
 ) -> Result<(Arc<Desk>, transport::queue::QueueSeat)> {
-    let roots = Roots::load(&RootsSource::System { extra: node.tls_roots.clone() }).context("load trust anchors")?;
+    let roots = Roots::load(&RootsSource::System {
+        extra: node.tls_roots.clone(),
+    })
+    .context("load trust anchors")?;
     let base = &node.base;
     let names = vec![node.hostname.to_string(), format!("*.in.{base}"), format!("*.out.{base}")];
     let server_tls = ServerTls::load(
@@ -203,9 +225,16 @@ fn desk(
             certificates: node
                 .tls
                 .iter()
-                .map(|t| CertificateFiles { names: Vec::new(), certificate: t.certificate.clone(), key: t.key.clone() })
+                .map(|t| CertificateFiles {
+                    names: Vec::new(),
+                    certificate: t.certificate.clone(),
+                    key: t.key.clone(),
+                })
                 .collect(),
-            self_signed: SelfSigned { directory: node.data_dir.join("tls"), names },
+            self_signed: SelfSigned {
+                directory: node.data_dir.join("tls"),
+                names,
+            },
             roots: roots.clone(),
         },
         clock.now(),
@@ -213,7 +242,14 @@ fn desk(
     .context("load the certificates")?;
     let client_tls = ClientTls::new(roots, Some(&server_tls)).context("set up TLS towards next hops")?;
     let own: Vec<SocketAddr> = bound.iter().map(|(_, address, _)| *address).collect();
-    let allowed = node.allowed_private.iter().map(|a| AllowedNetwork { network: a.network, port: a.port }).collect();
+    let allowed = node
+        .allowed_private
+        .iter()
+        .map(|a| AllowedNetwork {
+            network: a.network,
+            port: a.port,
+        })
+        .collect();
     let guard = Guard::new(own, allowed);
     let resolver = Resolver::new(resolver_settings(&node, guard.clone())?, clock.clone()).context("set up the resolver")?;
     let (queue, seat) = transport::queue::QueueHandle::new();
@@ -253,7 +289,12 @@ fn static_zone(node: &Node) -> Result<StaticZone> {
     let entries: Vec<StaticEntry> = node
         .dns_static
         .iter()
-        .map(|r| StaticEntry { name: r.name.clone(), kind: r.kind.clone(), value: r.value.clone(), ttl: Some(r.ttl) })
+        .map(|r| StaticEntry {
+            name: r.name.clone(),
+            kind: r.kind.clone(),
+            value: r.value.clone(),
+            ttl: Some(r.ttl),
+        })
         .collect();
     StaticZone::parse(&entries).map_err(|all| anyhow!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
@@ -276,7 +317,11 @@ fn serve_api(admin: Arc<Admin>, web: Vec<(Listener, std::net::TcpListener)>, shu
         runtime.block_on(async move {
             let mut serving = tokio::task::JoinSet::new();
             match tokio::net::UnixListener::from_std(socket) {
-                Ok(socket) => drop(serving.spawn(admin::server::serve_socket(socket, admin::server::api(Arc::clone(&admin)), shutdown.clone()))),
+                Ok(socket) => drop(serving.spawn(admin::server::serve_socket(
+                    socket,
+                    admin::server::api(Arc::clone(&admin)),
+                    shutdown.clone(),
+                ))),
                 Err(e) => tracing::error!(error = %e, "the local socket does not work"),
             }
             for (listener, socket) in web {

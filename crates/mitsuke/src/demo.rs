@@ -40,8 +40,22 @@ pub(crate) struct Ports {
 
 impl Ports {
     fn from(first: u16) -> Result<Self> {
-        let at = |n: u16| if first == 0 { free_port() } else { first.checked_add(n).context("the first port is too high") };
-        Ok(Self { mx: at(0)?, submission: at(1)?, submissions: at(2)?, api: at(3)?, web: at(4)?, sink: at(5)?, down: at(PORTS - 1)? })
+        let at = |n: u16| {
+            if first == 0 {
+                free_port()
+            } else {
+                first.checked_add(n).context("the first port is too high")
+            }
+        };
+        Ok(Self {
+            mx: at(0)?,
+            submission: at(1)?,
+            submissions: at(2)?,
+            api: at(3)?,
+            web: at(4)?,
+            sink: at(5)?,
+            down: at(PORTS - 1)?,
+        })
     }
 }
 
@@ -76,9 +90,16 @@ pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
         let socket = node.control_socket.clone();
         let running = compose::start(node, Clock::system()).await?;
         let operator = Api::new(Door::Socket(socket.clone()));
-        println!("Mitsuke runs in {} ({}).\n", folder.display(), if is_first { "new data" } else { "its data were found again" });
+        println!(
+            "Mitsuke runs in {} ({}).\n",
+            folder.display(),
+            if is_first { "new data" } else { "its data were found again" }
+        );
         let key = setup::tenant(&operator, folder, ports).await?;
-        let owner = Api::new(Door::Url { url: format!("http://127.0.0.1:{}", ports.api), key: key.clone() });
+        let owner = Api::new(Door::Url {
+            url: format!("http://127.0.0.1:{}", ports.api),
+            key: key.clone(),
+        });
         sample::run(&owner, ports).await?;
         goodbye(folder, &socket, ports, &key);
         if !once {
@@ -112,7 +133,9 @@ fn start_sink(address: SocketAddr, inbox: &Path) -> Result<SinkProcess> {
 }
 
 fn goodbye(folder: &Path, socket: &Path, ports: Ports, key: &str) {
-    let program = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_else(|_| "mitsuke".into());
+    let program = std::env::current_exe()
+        .map(|p| p.display().to_string())
+        .unwrap_or_else(|_| "mitsuke".into());
     let key_file = folder.join("owner.key");
     println!(
         "\nAddresses (all on this machine)

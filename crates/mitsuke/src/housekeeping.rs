@@ -58,7 +58,11 @@ async fn retention(desk: &Desk) {
     let days = |n: u32| Duration::from_secs(86_400 * u64::from(n));
     let live = desk.live();
     let first = |n: Option<u32>| now.before(days(n.unwrap_or(TRACKING_DAYS)));
-    let mut keep: Vec<(TenantId, Timestamp)> = live.tenants.values().map(|t| (t.id, first(t.settings.tracking.retention_days))).collect();
+    let mut keep: Vec<(TenantId, Timestamp)> = live
+        .tenants
+        .values()
+        .map(|t| (t.id, first(t.settings.tracking.retention_days)))
+        .collect();
     keep.push((TenantId::OPERATOR, first(live.system.tracking.retention_days)));
     let tenants: Vec<TenantId> = keep.iter().map(|(t, _)| *t).collect();
     match desk.store.mail.expire_tracking(keep, first(None)).await {

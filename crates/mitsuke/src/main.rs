@@ -8,7 +8,12 @@ fn main() -> ExitCode {
     match mitsuke::cli::run(mitsuke::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output had enough of it.
-        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(e)
+            if e.downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(e) => {
             eprintln!("mitsuke: {e:#}");
             ExitCode::FAILURE

@@ -39,7 +39,10 @@ async fn serve(stream: TcpStream, number: u64, folder: Option<PathBuf>) -> Resul
         }
         let verb = line.trim_end().split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
-            "EHLO" => wire.write_all(b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n").await?,
+            "EHLO" => {
+                wire.write_all(b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n")
+                    .await?
+            }
             "DATA" => {
                 wire.write_all(b"354 go on\r\n").await?;
                 let message = message(&mut wire).await?;

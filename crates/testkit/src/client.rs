@@ -124,7 +124,12 @@ impl Client {
     }
 
     async fn with_stream(stream: Box<dyn Stream>) -> std::io::Result<Self> {
-        let mut client = Self { stream, buffer: Vec::new(), greeting: String::new(), server_certificate: None };
+        let mut client = Self {
+            stream,
+            buffer: Vec::new(),
+            greeting: String::new(),
+            server_certificate: None,
+        };
         client.greeting = client.reply().await?;
         Ok(client)
     }
@@ -187,7 +192,9 @@ impl Client {
     /// # Errors
     /// When the connection ends.
     pub async fn reply(&mut self) -> std::io::Result<String> {
-        tokio::time::timeout(Duration::from_secs(60), self.read_reply()).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+        tokio::time::timeout(Duration::from_secs(60), self.read_reply())
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
     }
 
     async fn read_reply(&mut self) -> std::io::Result<String> {
@@ -279,7 +286,9 @@ async fn handshake(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
     let config = match certificate {
-        Some(c) => builder.with_client_auth_cert(vec![c.chain.clone()], c.key.clone_key()).map_err(std::io::Error::other)?,
+        Some(c) => builder
+            .with_client_auth_cert(vec![c.chain.clone()], c.key.clone_key())
+            .map_err(std::io::Error::other)?,
         None => builder.with_no_client_auth(),
     };
     let name = rustls_pki_types::ServerName::try_from("mx.example").map_err(std::io::Error::other)?;

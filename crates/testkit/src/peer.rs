@@ -99,7 +99,11 @@ impl PeerTls {
         use rcgen::PublicKeyData;
         let digest = <sha2::Sha256 as sha2::Digest>::digest(made.signing_key.subject_public_key_info());
         let pin = digest.iter().map(|b| format!("{b:02x}")).collect();
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), pem: made.cert.pem(), pin }
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            pem: made.cert.pem(),
+            pin,
+        }
     }
 }
 
@@ -168,7 +172,10 @@ impl Peer {
     pub async fn start_at(address: SocketAddr, script: Script) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let state = Arc::new(Mutex::new(State { script, ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            script,
+            ..State::default()
+        }));
         let changed = Arc::new(tokio::sync::Notify::new());
         let (inner, notify) = (Arc::clone(&state), Arc::clone(&changed));
         let task = tokio::spawn(async move {
@@ -189,7 +196,12 @@ impl Peer {
                 while sessions.try_join_next().is_some() {}
             }
         });
-        Self { address, state, changed, task: Some(task) }
+        Self {
+            address,
+            state,
+            changed,
+            task: Some(task),
+        }
     }
 
     /// Stops listening and breaks every connection.
@@ -352,10 +364,20 @@ async fn serve(stream: TcpStream, number: u64, state: &Mutex<State>, changed: &t
         }
         None => Box::new(stream),
     };
-    let mut wire = Wire { stream, buffer: Vec::new() };
-    let greeting = act(&mut wire, state, Stage::Greeting).await?.unwrap_or_else(|| "220 peer.example ESMTP".into());
+    let mut wire = Wire {
+        stream,
+        buffer: Vec::new(),
+    };
+    let greeting = act(&mut wire, state, Stage::Greeting)
+        .await?
+        .unwrap_or_else(|| "220 peer.example ESMTP".into());
     wire.say(&greeting).await?;
-    let mut now = Taken { connection: number, client, tls: secured, ..Taken::default() };
+    let mut now = Taken {
+        connection: number,
+        client,
+        tls: secured,
+        ..Taken::default()
+    };
     loop {
         let line = wire.line().await?;
         let upper = line.to_ascii_uppercase();
@@ -394,7 +416,10 @@ async fn serve(stream: TcpStream, number: u64, state: &Mutex<State>, changed: &t
                 };
                 wire.say("220 2.0.0 go ahead").await?;
                 let stream = tls.acceptor.accept(wire.stream).await?;
-                wire = Wire { stream: Box::new(stream), buffer: Vec::new() };
+                wire = Wire {
+                    stream: Box::new(stream),
+                    buffer: Vec::new(),
+                };
                 now.tls = true;
             }
             "AUTH" => {
@@ -476,7 +501,11 @@ async fn take(wire: &mut Wire, now: &mut Taken, state: &Mutex<State>, changed: &
     wire.say(&reply).await?;
     if reply.starts_with('2') {
         let mut s = lock(state);
-        let found = s.taken.iter_mut().rev().find(|t| t.connection == now.connection && t.data == now.data);
+        let found = s
+            .taken
+            .iter_mut()
+            .rev()
+            .find(|t| t.connection == now.connection && t.data == now.data);
         if let Some(t) = found {
             t.acknowledged = true;
         }

@@ -83,7 +83,15 @@ fn view(e: AuditEntry) -> AuditView {
         action: e.action,
         object_kind: e.object_kind,
         object: e.object,
-        changes: e.changes.into_iter().map(|c| DifferenceView { field: c.field, old: c.old, new: c.new }).collect(),
+        changes: e
+            .changes
+            .into_iter()
+            .map(|c| DifferenceView {
+                field: c.field,
+                old: c.old,
+                new: c.new,
+            })
+            .collect(),
         revision: e.revision,
         result: e.result.as_str().into(),
         reason: e.reason,
@@ -109,7 +117,12 @@ pub(crate) async fn list(
         }
         (_, Some(name)) => caller.tenant(&admin, name, Capability::AuditLog, Permission::Read).await?.id,
     };
-    let domain = params.domain.as_deref().map(Domain::parse).transpose().map_err(|e| Problem::malformed(format!("domain: {e}")))?;
+    let domain = params
+        .domain
+        .as_deref()
+        .map(Domain::parse)
+        .transpose()
+        .map_err(|e| Problem::malformed(format!("domain: {e}")))?;
     match (&domain, caller.domain_names()) {
         (_, None) => {}
         (Some(domain), Some(_)) => caller.within(domain)?,
@@ -127,7 +140,14 @@ pub(crate) async fn list(
     let list = format!("audit/{}", id.0);
     let before = paging.position(&admin.desk.keys, &list)?;
     let limit = paging.limit();
-    let rows = admin.desk.store.read(move |tx| audit::page(tx, id, &filter, before.as_deref(), limit + 1)).await?;
+    let rows = admin
+        .desk
+        .store
+        .read(move |tx| audit::page(tx, id, &filter, before.as_deref(), limit + 1))
+        .await?;
     let rows = page(rows, limit, &admin.desk.keys, &list, |e| e.id.clone());
-    Ok(Json(Page { items: rows.items.into_iter().map(view).collect(), next: rows.next }))
+    Ok(Json(Page {
+        items: rows.items.into_iter().map(view).collect(),
+        next: rows.next,
+    }))
 }

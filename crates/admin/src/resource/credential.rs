@@ -68,7 +68,11 @@ pub struct CredentialMade {
 
 /// Credentials of a tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/relay-credentials", params(("tenant" = String, Path)), responses((status = 200, body = Vec<CredentialView>), (status = "default", body = Problem)), tag = "relay credentials")]
-pub(crate) async fn list(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>) -> Result<Json<Vec<CredentialView>>, Problem> {
+pub(crate) async fn list(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<CredentialView>>, Problem> {
     let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Read).await?;
     caller.whole_tenant()?;
     let id = tenant.id;
@@ -98,9 +102,16 @@ pub(crate) async fn create(
     Path(tenant): Path<String>,
     Json(new): Json<CredentialNew>,
 ) -> Result<(StatusCode, Json<CredentialMade>), Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
-    let domains = new.domains.iter().map(|d| Domain::parse(d)).collect::<Result<_, _>>().map_err(|e| Problem::malformed(format!("domains: {e}")))?;
+    let domains = new
+        .domains
+        .iter()
+        .map(|d| Domain::parse(d))
+        .collect::<Result<_, _>>()
+        .map_err(|e| Problem::malformed(format!("domains: {e}")))?;
     let networks = new
         .networks
         .iter()
@@ -111,7 +122,11 @@ pub(crate) async fn create(
     let with_scram = admin.desk.live().system.scram.unwrap_or(false);
     let busy = |e: &dyn std::fmt::Display| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", e.to_string());
     let secret = identity::password::new_secret().map_err(|e| busy(&e))?;
-    let scram = if with_scram { Some(identity::scram::StoredScram::of(&secret).map_err(|e| busy(&e))?.to_string()) } else { None };
+    let scram = if with_scram {
+        Some(identity::scram::StoredScram::of(&secret).map_err(|e| busy(&e))?.to_string())
+    } else {
+        None
+    };
     let hash = admin.passwords.hash(secret.clone()).await.map_err(|e| busy(&e))?;
     let credential = RelayCredential {
         name: new.name.clone(),
@@ -122,28 +137,60 @@ pub(crate) async fn create(
         messages_per_10_min: new.messages_per_10_min,
         expires_at,
     };
-    let about = About { action: "credential.create", object_kind: "relay credential", object: new.name.clone(), domain: None, reason: String::new() };
+    let about = About {
+        action: "credential.create",
+        object_kind: "relay credential",
+        object: new.name.clone(),
+        domain: None,
+        reason: String::new(),
+    };
     document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
         if d.relay_credentials.iter().any(|c| c.name == credential.name) {
-            return Err(Problem::new(StatusCode::CONFLICT, "exists", "a credential of this name exists already"));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "exists",
+                "a credential of this name exists already",
+            ));
         }
         d.relay_credentials.push(credential);
         Ok(())
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(CredentialMade { user_name: format!("{}@{}", new.name, tenant.name), secret: secret.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(CredentialMade {
+            user_name: format!("{}@{}", new.name, tenant.name),
+            secret: secret.to_string(),
+        }),
+    ))
 }
 
 /// Removes a credential; it opens nothing from now on.
 #[utoipa::path(delete, path = "/tenants/{tenant}/relay-credentials/{name}", params(("tenant" = String, Path), ("name" = String, Path)), responses((status = 204), (status = "default", body = Problem)), tag = "relay credentials")]
-pub(crate) async fn delete(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+pub(crate) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
-    let about = About { action: "credential.delete", object_kind: "relay credential", object: name.clone(), domain: None, reason: String::new() };
+    let about = About {
+        action: "credential.delete",
+        object_kind: "relay credential",
+        object: name.clone(),
+        domain: None,
+        reason: String::new(),
+    };
     document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
         let before = d.relay_credentials.len();
         d.relay_credentials.retain(|c| c.name != name);
-        if d.relay_credentials.len() == before { Err(Problem::not_found("relay credential")) } else { Ok(()) }
+        if d.relay_credentials.len() == before {
+            Err(Problem::not_found("relay credential"))
+        } else {
+            Ok(())
+        }
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -176,7 +176,12 @@ fn view(admin: &Admin, tenant: &Tenant, claim: &DomainClaim, settings: &config::
 
 async fn view_of(admin: &Admin, tenant: &Tenant, name: &Domain) -> Result<DomainView, Problem> {
     let (id, key) = (tenant.id, name.clone());
-    let claim = admin.desk.store.read(move |tx| domain::get(tx, id, &key)).await?.ok_or_else(|| Problem::not_found("domain"))?;
+    let claim = admin
+        .desk
+        .store
+        .read(move |tx| domain::get(tx, id, &key))
+        .await?
+        .ok_or_else(|| Problem::not_found("domain"))?;
     let settings = document::tenant(admin, id).await?.document.domains.remove(name).unwrap_or_default();
     Ok(view(admin, tenant, &claim, &settings))
 }
@@ -194,7 +199,11 @@ pub(crate) async fn list(
     let limit = paging.limit();
     let after = paging.position(&admin.desk.keys, &list)?.and_then(|p| Domain::parse(&p).ok());
     let id = tenant.id;
-    let rows = admin.desk.store.read(move |tx| domain::page(tx, id, after.as_ref(), limit + 1)).await?;
+    let rows = admin
+        .desk
+        .store
+        .read(move |tx| domain::page(tx, id, after.as_ref(), limit + 1))
+        .await?;
     let rows = page(rows, limit, &admin.desk.keys, &list, |c| c.name.to_string());
     let settings = document::tenant(&admin, id).await?.document.domains;
     let none = config::DomainDocument::default();
@@ -215,7 +224,9 @@ pub(crate) async fn create(
     Path(tenant_name): Path<String>,
     Json(new): Json<DomainNew>,
 ) -> Result<(StatusCode, Json<DomainView>), Problem> {
-    let tenant = caller.tenant(&admin, &tenant_name, Capability::DomainsAddDelete, Permission::Write).await?;
+    let tenant = caller
+        .tenant(&admin, &tenant_name, Capability::DomainsAddDelete, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     let name = admin.check_name(&new.name)?;
     let settings = match new.settings {
@@ -236,7 +247,13 @@ pub(crate) async fn create(
             Ok::<_, ControlError>(())
         })
         .await?;
-    let about = About { action: "domain.change", object_kind: "domain", object: name.to_string(), domain: Some(name.clone()), reason: String::new() };
+    let about = About {
+        action: "domain.change",
+        object_kind: "domain",
+        object: name.to_string(),
+        domain: Some(name.clone()),
+        reason: String::new(),
+    };
     let saved = document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
         d.domains.insert(name.clone(), settings);
         Ok(())
@@ -245,7 +262,11 @@ pub(crate) async fn create(
     if let Err(problem) = saved {
         // Settings that cannot be saved must not leave a claim behind that nobody asked for.
         let key = name.clone();
-        admin.desk.store.write(move |tx| domain::purge(tx, id, &key, now).map_err(ControlError::from)).await?;
+        admin
+            .desk
+            .store
+            .write(move |tx| domain::purge(tx, id, &key, now).map_err(ControlError::from))
+            .await?;
         return Err(problem);
     }
     Ok((StatusCode::CREATED, Json(view_of(&admin, &tenant, &name).await?)))
@@ -253,7 +274,11 @@ pub(crate) async fn create(
 
 /// One domain.
 #[utoipa::path(get, path = "/tenants/{tenant}/domains/{domain}", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, name)): Path<(String, String)>) -> Result<Json<DomainView>, Problem> {
+pub(crate) async fn show(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Json<DomainView>, Problem> {
     let name = name_of(&name)?;
     let tenant = owner(&admin, &caller, &tenant, &name, Permission::Read).await?;
     Ok(Json(view_of(&admin, &tenant, &name).await?))
@@ -270,7 +295,13 @@ pub(crate) async fn change(
     let name = name_of(&name)?;
     let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
     view_of(&admin, &tenant, &name).await?;
-    let about = About { action: "domain.change", object_kind: "domain", object: name.to_string(), domain: Some(name.clone()), reason: patch.reason };
+    let about = About {
+        action: "domain.change",
+        object_kind: "domain",
+        object: name.to_string(),
+        domain: Some(name.clone()),
+        reason: patch.reason,
+    };
     document::change_tenant(&admin, &caller, &tenant, patch.base, about, |d| {
         let settings = d.domains.entry(name.clone()).or_default();
         *settings = document::patched(settings, &patch.settings, &format!("domains.{name}"))?;
@@ -282,11 +313,19 @@ pub(crate) async fn change(
 
 /// Looks at DNS now; once per 10 seconds.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/check", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn check(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, name)): Path<(String, String)>) -> Result<Json<DomainView>, Problem> {
+pub(crate) async fn check(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Json<DomainView>, Problem> {
     let name = name_of(&name)?;
     let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
     if !admin.claims.check_now(&admin.desk, tenant.id, &name).await? {
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-soon", "DNS is looked at once in 10 seconds"));
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-soon",
+            "DNS is looked at once in 10 seconds",
+        ));
     }
     admin.refresh().await?;
     Ok(Json(view_of(&admin, &tenant, &name).await?))
@@ -294,10 +333,17 @@ pub(crate) async fn check(State(admin): State<Arc<Admin>>, caller: Caller, Path(
 
 /// A new token; the old one proves nothing any more.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/token", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn token(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, name)): Path<(String, String)>) -> Result<Json<DomainView>, Problem> {
+pub(crate) async fn token(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Json<DomainView>, Problem> {
     let name = name_of(&name)?;
     let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
-    in_audit(&admin, &caller, &tenant, &name, "domain.token", "", move |tx, name, id, now| domain::new_token(tx, id, name, now).map(|_| Vec::new())).await?;
+    in_audit(&admin, &caller, &tenant, &name, "domain.token", "", move |tx, name, id, now| {
+        domain::new_token(tx, id, name, now).map(|_| Vec::new())
+    })
+    .await?;
     Ok(Json(view_of(&admin, &tenant, &name).await?))
 }
 
@@ -316,9 +362,18 @@ pub(crate) async fn confirm(
         return Err(Problem::malformed("a reason text is required: it stands in the audit log"));
     }
     let reason = because.reason.clone();
-    in_audit(&admin, &caller, &tenant, &name, "domain.confirm", &because.reason, move |tx, name, id, now| {
-        domain::verify(tx, id, name, VerifiedBy::Operator, Some(&reason), now).map(|_| vec![Change::new("verified_by", None, Some("operator".into()))])
-    })
+    in_audit(
+        &admin,
+        &caller,
+        &tenant,
+        &name,
+        "domain.confirm",
+        &because.reason,
+        move |tx, name, id, now| {
+            domain::verify(tx, id, name, VerifiedBy::Operator, Some(&reason), now)
+                .map(|_| vec![Change::new("verified_by", None, Some("operator".into()))])
+        },
+    )
     .await?;
     Ok(Json(view_of(&admin, &tenant, &name).await?))
 }
@@ -333,8 +388,15 @@ pub(crate) async fn before_deletion(
     let name = name_of(&name)?;
     let tenant = owner(&admin, &caller, &tenant, &name, Permission::Read).await?;
     view_of(&admin, &tenant, &name).await?;
-    let filter = EntryFilter { tenant: Some(tenant.id), domain: Some(name.to_string()), ..EntryFilter::default() };
-    let held = EntryFilter { state: Some(store::spool::EntryState::Held), ..filter.clone() };
+    let filter = EntryFilter {
+        tenant: Some(tenant.id),
+        domain: Some(name.to_string()),
+        ..EntryFilter::default()
+    };
+    let held = EntryFilter {
+        state: Some(store::spool::EntryState::Held),
+        ..filter.clone()
+    };
     let since = admin.desk.now().before(Duration::from_secs(86_400));
     let query = store::tracking::Query {
         since: Some(since),
@@ -342,7 +404,10 @@ pub(crate) async fn before_deletion(
         reverse_path: vec![format!("*@{name}")],
         ..Default::default()
     };
-    let scope = store::tracking::Scope { tenant: Some(tenant.id), domains: None };
+    let scope = store::tracking::Scope {
+        tenant: Some(tenant.id),
+        domains: None,
+    };
     let mail = &admin.desk.store.mail;
     let outbound = mail.search(query, scope, None, 1_000).await?.traces.len();
     let ours = format!("{}.in.{}", tenant.name, admin.desk.node.base);
@@ -370,28 +435,53 @@ pub(crate) async fn delete(
     Json(order): Json<DomainDelete>,
 ) -> Result<StatusCode, Problem> {
     let name = name_of(&name)?;
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write).await?;
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     if name_of(&order.confirm)? != name {
-        return Err(Problem::malformed("type the domain's name in `confirm`: what is deleted is purged at the end of the grace"));
+        return Err(Problem::malformed(
+            "type the domain's name in `confirm`: what is deleted is purged at the end of the grace",
+        ));
     }
     let grace = document::tenant(&admin, tenant.id).await?.document.delete_grace_days.unwrap_or(30);
-    in_audit(&admin, &caller, &tenant, &name, "domain.delete", &order.reason, move |tx, name, id, now| {
-        let purge_at = now.after(Duration::from_secs(86_400 * u64::from(grace)));
-        let after = domain::begin_deletion(tx, id, name, purge_at, now)?;
-        Ok(vec![Change::new("state", None, Some(after.map_or("deleted", DomainState::as_str).into()))])
-    })
+    in_audit(
+        &admin,
+        &caller,
+        &tenant,
+        &name,
+        "domain.delete",
+        &order.reason,
+        move |tx, name, id, now| {
+            let purge_at = now.after(Duration::from_secs(86_400 * u64::from(grace)));
+            let after = domain::begin_deletion(tx, id, name, purge_at, now)?;
+            Ok(vec![Change::new(
+                "state",
+                None,
+                Some(after.map_or("deleted", DomainState::as_str).into()),
+            )])
+        },
+    )
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends the grace: the domain is as it was, without new verification.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/restore", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn restore(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, name)): Path<(String, String)>) -> Result<Json<DomainView>, Problem> {
+pub(crate) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Json<DomainView>, Problem> {
     let name = name_of(&name)?;
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write).await?;
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
-    in_audit(&admin, &caller, &tenant, &name, "domain.restore", "", move |tx, name, id, now| domain::restore(tx, id, name, now).map(|()| Vec::new())).await?;
+    in_audit(&admin, &caller, &tenant, &name, "domain.restore", "", move |tx, name, id, now| {
+        domain::restore(tx, id, name, now).map(|()| Vec::new())
+    })
+    .await?;
     Ok(Json(view_of(&admin, &tenant, &name).await?))
 }
 

@@ -96,9 +96,18 @@ pub(crate) async fn list(
     let list = format!("keys/{}", id.0);
     let limit = paging.limit();
     let after = paging.position(&admin.desk.keys, &list)?;
-    let rows = admin.desk.store.read(move |tx| api_key::page(tx, id, after.as_deref(), limit + 1)).await?;
+    let rows = admin
+        .desk
+        .store
+        .read(move |tx| api_key::page(tx, id, after.as_deref(), limit + 1))
+        .await?;
     let rows = page(rows, limit, &admin.desk.keys, &list, |k| k.id.clone());
-    let items = rows.items.into_iter().filter(|k| caller.covers(k.domains.as_deref())).map(view).collect();
+    let items = rows
+        .items
+        .into_iter()
+        .filter(|k| caller.covers(k.domains.as_deref()))
+        .map(view)
+        .collect();
     Ok(Json(Page { items, next: rows.next }))
 }
 
@@ -113,7 +122,9 @@ pub(crate) async fn create(
     let id = whose(&admin, &caller, &tenant, Permission::Write).await?;
     let role = Role::parse(&new.role).ok_or_else(|| Problem::malformed("no such role"))?;
     if role.is_operators() != (id == TenantId::OPERATOR) {
-        return Err(Problem::malformed("operator and support are roles of the installation, the others of a tenant"));
+        return Err(Problem::malformed(
+            "operator and support are roles of the installation, the others of a tenant",
+        ));
     }
     let domains = new
         .domains
@@ -125,7 +136,8 @@ pub(crate) async fn create(
     if new.name.trim().is_empty() || new.name.chars().count() > 100 {
         return Err(Problem::malformed("a key has a name of at most 100 characters: what is it for?"));
     }
-    let secret = identity::api_key::ApiSecret::random().map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "random", e.to_string()))?;
+    let secret =
+        identity::api_key::ApiSecret::random().map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "random", e.to_string()))?;
     let now = admin.desk.now();
     let order = NewApiKey {
         tenant: id,
@@ -148,12 +160,22 @@ pub(crate) async fn create(
             Ok::<_, ControlError>(made)
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(KeyMade { key: view(made), secret: secret.text().to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(KeyMade {
+            key: view(made),
+            secret: secret.text().to_string(),
+        }),
+    ))
 }
 
 /// Ends a key at once. The last owner's cannot be ended.
 #[utoipa::path(delete, path = "/tenants/{tenant}/keys/{id}", params(("tenant" = String, Path), ("id" = String, Path)), responses((status = 204), (status = "default", body = Problem)), tag = "keys")]
-pub(crate) async fn delete(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, key)): Path<(String, String)>) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, key)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
     let id = whose(&admin, &caller, &tenant, Permission::Write).await?;
     let now = admin.desk.now();
     let before = {

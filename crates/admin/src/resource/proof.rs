@@ -67,7 +67,13 @@ pub struct Window {
 }
 
 fn about(action: &'static str, tenant: &str) -> About {
-    About { action, object_kind: "proof", object: tenant.to_owned(), domain: None, reason: String::new() }
+    About {
+        action,
+        object_kind: "proof",
+        object: tenant.to_owned(),
+        domain: None,
+        reason: String::new(),
+    }
 }
 
 /// What proves the tenant, and what was seen.
@@ -92,15 +98,26 @@ pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(t
         window_used,
         seen: seen
             .into_iter()
-            .map(|s| ProofSeenView { domain: s.domain.to_string(), kind: s.kind, seen_at: s.seen_at.to_rfc3339(), detail: s.detail })
+            .map(|s| ProofSeenView {
+                domain: s.domain.to_string(),
+                kind: s.kind,
+                seen_at: s.seen_at.to_rfc3339(),
+                detail: s.detail,
+            })
             .collect(),
     }))
 }
 
 /// Makes a secret; of three the oldest ends.
 #[utoipa::path(post, path = "/tenants/{tenant}/proof/secrets", params(("tenant" = String, Path)), responses((status = 201, body = ProofSecret), (status = "default", body = Problem)), tag = "proof")]
-pub(crate) async fn new_secret(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>) -> Result<(StatusCode, Json<ProofSecret>), Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+pub(crate) async fn new_secret(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<(StatusCode, Json<ProofSecret>), Problem> {
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     let secret = identity::password::new_secret().map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "random", e.to_string()))?;
     let hash: String = Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
@@ -111,18 +128,34 @@ pub(crate) async fn new_secret(State(admin): State<Arc<Admin>>, caller: Caller, 
         Ok(())
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(ProofSecret { header: "X-Mitsuke-Proof".into(), secret: secret.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(ProofSecret {
+            header: "X-Mitsuke-Proof".into(),
+            secret: secret.to_string(),
+        }),
+    ))
 }
 
 /// Ends a secret, named by the first hex digits of its SHA-256.
 #[utoipa::path(delete, path = "/tenants/{tenant}/proof/secrets/{prefix}", params(("tenant" = String, Path), ("prefix" = String, Path)), responses((status = 204), (status = "default", body = Problem)), tag = "proof")]
-pub(crate) async fn end_secret(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, prefix)): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+pub(crate) async fn end_secret(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, prefix)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     document::change_tenant(&admin, &caller, &tenant, None, about("proof.secret-end", &tenant.name), |d| {
         let before = d.proof.secret_sha256.len();
         d.proof.secret_sha256.retain(|s| prefix.len() < 8 || !s.starts_with(&prefix));
-        if d.proof.secret_sha256.len() == before { Err(Problem::not_found("secret")) } else { Ok(()) }
+        if d.proof.secret_sha256.len() == before {
+            Err(Problem::not_found("secret"))
+        } else {
+            Ok(())
+        }
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -130,8 +163,15 @@ pub(crate) async fn end_secret(State(admin): State<Arc<Admin>>, caller: Caller, 
 
 /// Opens the set-up window.
 #[utoipa::path(post, path = "/tenants/{tenant}/proof/window", params(("tenant" = String, Path)), request_body = Window, responses((status = 204), (status = "default", body = Problem)), tag = "proof")]
-pub(crate) async fn open_window(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>, Json(window): Json<Window>) -> Result<StatusCode, Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+pub(crate) async fn open_window(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    Json(window): Json<Window>,
+) -> Result<StatusCode, Problem> {
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     let minutes = window.minutes.unwrap_or(WINDOW_MINUTES_MAX);
     if !(1..=WINDOW_MINUTES_MAX).contains(&minutes) {
@@ -148,8 +188,14 @@ pub(crate) async fn open_window(State(admin): State<Arc<Admin>>, caller: Caller,
 
 /// Closes it.
 #[utoipa::path(delete, path = "/tenants/{tenant}/proof/window", params(("tenant" = String, Path)), responses((status = 204), (status = "default", body = Problem)), tag = "proof")]
-pub(crate) async fn close_window(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>) -> Result<StatusCode, Problem> {
-    let tenant = caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await?;
+pub(crate) async fn close_window(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let tenant = caller
+        .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
+        .await?;
     caller.whole_tenant()?;
     document::change_tenant(&admin, &caller, &tenant, None, about("proof.window-close", &tenant.name), |d| {
         d.proof.setup_window_until = None;

@@ -199,12 +199,24 @@ pub struct PauseOrder {
     pub reason: String,
 }
 
-fn entry_view(admin: &Admin, caller: &Caller, entry: Entry, sender: String, direction: mail::Direction, size: u64, received_at: Timestamp) -> EntryView {
+fn entry_view(
+    admin: &Admin,
+    caller: &Caller,
+    entry: Entry,
+    sender: String,
+    direction: mail::Direction,
+    size: u64,
+    received_at: Timestamp,
+) -> EntryView {
     let word = |v: &dyn erased::Word| v.word();
     EntryView {
         queue_id: entry.queue_id.to_string(),
         number: entry.number,
-        tenant: caller.own_tenant().is_none().then(|| admin.desk.live().tenants.get(&entry.tenant).map(|t| t.name.clone())).flatten(),
+        tenant: caller
+            .own_tenant()
+            .is_none()
+            .then(|| admin.desk.live().tenants.get(&entry.tenant).map(|t| t.name.clone()))
+            .flatten(),
         direction: word(&direction),
         sender,
         recipient: entry.recipient.to_string(),
@@ -227,7 +239,10 @@ mod erased {
     }
     impl<T: serde::Serialize> Word for T {
         fn word(&self) -> String {
-            serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+            serde_json::to_value(self)
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_default()
         }
     }
 }
@@ -245,7 +260,10 @@ async fn scope(admin: &Admin, caller: &Caller, tenant: Option<&str>, access: Per
             None
         }
     };
-    Ok(Scope { tenant, domains: caller.domain_names() })
+    Ok(Scope {
+        tenant,
+        domains: caller.domain_names(),
+    })
 }
 
 fn filter_of(admin: &Admin, params: &FilterParams, scope: &Scope) -> Result<EntryFilter, Problem> {
@@ -258,10 +276,21 @@ fn filter_of(admin: &Admin, params: &FilterParams, scope: &Scope) -> Result<Entr
     Ok(EntryFilter {
         tenant: scope.tenant,
         domains: scope.domains.clone(),
-        domain: params.domain.as_deref().map(mail::Domain::parse).transpose().map_err(|e| Problem::malformed(format!("domain: {e}")))?.map(|d| d.to_string()),
+        domain: params
+            .domain
+            .as_deref()
+            .map(mail::Domain::parse)
+            .transpose()
+            .map_err(|e| Problem::malformed(format!("domain: {e}")))?
+            .map(|d| d.to_string()),
         queue_id: params.queue_id.as_deref().map(queue_id).transpose()?,
         sender: params.sender.clone(),
-        reason: params.reason.as_deref().map(str::parse::<Reason>).transpose().map_err(|e| Problem::malformed(format!("reason: {e}")))?,
+        reason: params
+            .reason
+            .as_deref()
+            .map(str::parse::<Reason>)
+            .transpose()
+            .map_err(|e| Problem::malformed(format!("reason: {e}")))?,
         next_hop: params.next_hop.clone(),
         state,
         received_before: params.older_than_s.map(|s| admin.desk.now().before(Duration::from_secs(s))),
@@ -285,41 +314,95 @@ pub(crate) async fn list(
     let list = format!("queue/{:?}", scope.tenant.map(|t| t.0));
     let after = match paging.position(&admin.desk.keys, &list)? {
         None => None,
-        Some(text) => text.split_once('/').and_then(|(id, n)| Some((id.parse::<QueueId>().ok()?, n.parse::<u32>().ok()?))),
+        Some(text) => text
+            .split_once('/')
+            .and_then(|(id, n)| Some((id.parse::<QueueId>().ok()?, n.parse::<u32>().ok()?))),
     };
     let limit = paging.limit();
     let rows = admin.desk.store.mail.queue_page(filter, after, limit + 1).await?;
-    let rows = page(rows, limit, &admin.desk.keys, &list, |r: &QueueRow| format!("{}/{}", r.entry.queue_id, r.entry.number));
+    let rows = page(rows, limit, &admin.desk.keys, &list, |r: &QueueRow| {
+        format!("{}/{}", r.entry.queue_id, r.entry.number)
+    });
     let items = rows
         .items
         .into_iter()
-        .map(|r| entry_view(&admin, &caller, r.entry, r.reverse_path.to_string(), r.direction, r.size, r.received_at))
+        .map(|r| {
+            entry_view(
+                &admin,
+                &caller,
+                r.entry,
+                r.reverse_path.to_string(),
+                r.direction,
+                r.size,
+                r.received_at,
+            )
+        })
         .collect();
     Ok(Json(Page { items, next: rows.next }))
 }
 
 /// How many entries a filter is about.
 #[utoipa::path(get, path = "/queue/count", params(FilterParams), responses((status = 200, body = Count), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn count(State(admin): State<Arc<Admin>>, caller: Caller, Query(params): Query<FilterParams>) -> Result<Json<Count>, Problem> {
+pub(crate) async fn count(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Query(params): Query<FilterParams>,
+) -> Result<Json<Count>, Problem> {
     let scope = scope(&admin, &caller, params.tenant.as_deref(), Permission::Read).await?;
     let filter = filter_of(&admin, &params, &scope)?;
-    Ok(Json(Count { count: admin.desk.store.mail.queue_count(filter).await? }))
+    Ok(Json(Count {
+        count: admin.desk.store.mail.queue_count(filter).await?,
+    }))
 }
 
 /// Why an entry waits.
 #[utoipa::path(get, path = "/queue/{queue_id}/{number}", params(("queue_id" = String, Path), ("number" = u32, Path)), responses((status = 200, body = ExplanationView), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn explain(State(admin): State<Arc<Admin>>, caller: Caller, Path((id, number)): Path<(String, u32)>) -> Result<Json<ExplanationView>, Problem> {
+pub(crate) async fn explain(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((id, number)): Path<(String, u32)>,
+) -> Result<Json<ExplanationView>, Problem> {
     let scope = scope(&admin, &caller, None, Permission::Read).await?;
     let id = queue_id(&id)?;
     let told = actions::explain(&admin.desk, id, number, &scope).await?;
-    let message = admin.desk.store.mail.message(id).await?.ok_or_else(|| Problem::not_found("entry"))?;
+    let message = admin
+        .desk
+        .store
+        .mail
+        .message(id)
+        .await?
+        .ok_or_else(|| Problem::not_found("entry"))?;
     Ok(Json(ExplanationView {
-        entry: entry_view(&admin, &caller, told.entry, message.reverse_path.to_string(), message.direction, message.size, message.received_at),
+        entry: entry_view(
+            &admin,
+            &caller,
+            told.entry,
+            message.reverse_path.to_string(),
+            message.direction,
+            message.size,
+            message.received_at,
+        ),
         in_attempt: told.in_attempt,
         candidates: told
             .candidates
             .into_iter()
-            .map(|CandidateState { route, host, port, health, connections, connections_max }| CandidateView { route, host, port, health, connections, connections_max })
+            .map(
+                |CandidateState {
+                     route,
+                     host,
+                     port,
+                     health,
+                     connections,
+                     connections_max,
+                 }| CandidateView {
+                    route,
+                    host,
+                    port,
+                    health,
+                    connections,
+                    connections_max,
+                },
+            )
             .collect(),
         no_candidate: told.no_candidate,
         position: told.position,
@@ -329,29 +412,52 @@ pub(crate) async fn explain(State(admin): State<Arc<Admin>>, caller: Caller, Pat
 
 /// Does something to entries.
 #[utoipa::path(post, path = "/queue/actions", request_body = ActionOrder, responses((status = 200, body = ActionView), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn act(State(admin): State<Arc<Admin>>, caller: Caller, Json(order): Json<ActionOrder>) -> Result<Json<ActionView>, Problem> {
+pub(crate) async fn act(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Json(order): Json<ActionOrder>,
+) -> Result<Json<ActionView>, Problem> {
     let tenant = order.filter.as_ref().and_then(|f| f.tenant.clone());
     let scope = scope(&admin, &caller, tenant.as_deref(), Permission::Write).await?;
     let action = action_of(&order)?;
     // 11.3: these change where mail goes, or lose it: not for domain administrators.
-    if matches!(action, Action::Reroute { .. } | Action::ChangeLifetime { .. } | Action::Discard { .. }) {
+    if matches!(
+        action,
+        Action::Reroute { .. } | Action::ChangeLifetime { .. } | Action::Discard { .. }
+    ) {
         caller.whole_tenant()?;
     }
     let selection = selection_of(&admin, &order, &scope)?;
     if order.dry_run {
         let matched = actions::count(&admin.desk, &selection, &scope).await?;
-        return Ok(Json(ActionView { matched, done: 0, after_attempt: 0, not_applicable: 0 }));
+        return Ok(Json(ActionView {
+            matched,
+            done: 0,
+            after_attempt: 0,
+            not_applicable: 0,
+        }));
     }
     let about = format!("{selection:?}").chars().take(1_000).collect::<String>();
     let counts = actions::act(&admin.desk, selection, &scope, action, caller.name()).await?;
-    let mut entry = caller.audit(scope.tenant.unwrap_or(TenantId::OPERATOR), admin.desk.now(), "queue.action", "queue", &order.action);
+    let mut entry = caller.audit(
+        scope.tenant.unwrap_or(TenantId::OPERATOR),
+        admin.desk.now(),
+        "queue.action",
+        "queue",
+        &order.action,
+    );
     entry.reason = order.text.unwrap_or_default();
     entry.changes = vec![
         audit::Change::new("selection", None, Some(about)),
         audit::Change::new("entries", Some(counts.matched.to_string()), Some(counts.done.to_string())),
     ];
     admin.desk.store.write(move |tx| audit::append(tx, &entry)).await?;
-    Ok(Json(ActionView { matched: counts.matched, done: counts.done, after_attempt: counts.after_attempt, not_applicable: counts.not_applicable }))
+    Ok(Json(ActionView {
+        matched: counts.matched,
+        done: counts.done,
+        after_attempt: counts.after_attempt,
+        not_applicable: counts.not_applicable,
+    }))
 }
 
 fn action_of(order: &ActionOrder) -> Result<Action, Problem> {
@@ -361,12 +467,23 @@ fn action_of(order: &ActionOrder) -> Result<Action, Problem> {
         "hold" => Action::Hold { text: text() },
         "release" => Action::Release,
         "bounce" => Action::BounceNow,
-        "reroute" => Action::Reroute { next_hop: order.next_hop.clone().ok_or_else(|| Problem::malformed("reroute needs next_hop (host:port)"))? },
+        "reroute" => Action::Reroute {
+            next_hop: order
+                .next_hop
+                .clone()
+                .ok_or_else(|| Problem::malformed("reroute needs next_hop (host:port)"))?,
+        },
         "lifetime" => Action::ChangeLifetime {
             lifetime: Duration::from_secs(order.lifetime_s.ok_or_else(|| Problem::malformed("lifetime needs lifetime_s"))?),
         },
-        "discard" => Action::Discard { text: text().ok_or_else(|| Problem::malformed("discard needs a reason text: nobody is told otherwise"))? },
-        _ => return Err(Problem::malformed("action is retry, hold, release, bounce, reroute, lifetime or discard")),
+        "discard" => Action::Discard {
+            text: text().ok_or_else(|| Problem::malformed("discard needs a reason text: nobody is told otherwise"))?,
+        },
+        _ => {
+            return Err(Problem::malformed(
+                "action is retry, hold, release, bounce, reroute, lifetime or discard",
+            ));
+        }
     })
 }
 
@@ -376,7 +493,13 @@ fn selection_of(admin: &Admin, order: &ActionOrder, scope: &Scope) -> Result<Sel
         (None, [one]) if one.number.is_none() => Ok(Selection::Message(queue_id(&one.queue_id)?)),
         (None, some) if !some.is_empty() && some.len() <= ENTRIES_MAX => some
             .iter()
-            .map(|e| Ok((queue_id(&e.queue_id)?, e.number.ok_or_else(|| Problem::malformed("several entries: each with its number"))?)))
+            .map(|e| {
+                Ok((
+                    queue_id(&e.queue_id)?,
+                    e.number
+                        .ok_or_else(|| Problem::malformed("several entries: each with its number"))?,
+                ))
+            })
             .collect::<Result<_, Problem>>()
             .map(Selection::Entries),
         _ => Err(Problem::malformed(format!("give entries (1–{ENTRIES_MAX}) or a filter, not both"))),
@@ -397,16 +520,31 @@ fn pause_kind(word: &str) -> Result<pause::PauseKind, Problem> {
 
 /// Paused domains and next hops.
 #[utoipa::path(get, path = "/tenants/{tenant}/pauses", params(("tenant" = String, Path)), responses((status = 200, body = Vec<PauseView>), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn pauses(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>) -> Result<Json<Vec<PauseView>>, Problem> {
+pub(crate) async fn pauses(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<PauseView>>, Problem> {
     let id = pause_owner(&admin, &caller, &tenant, Permission::Read).await?;
     let list = admin.desk.store.read(move |tx| pause::list(tx, id)).await?;
-    let view = |p: pause::Pause| PauseView { kind: p.kind.as_str().into(), subject: p.subject, since: p.since.to_rfc3339(), actor: p.actor, reason: p.reason };
+    let view = |p: pause::Pause| PauseView {
+        kind: p.kind.as_str().into(),
+        subject: p.subject,
+        since: p.since.to_rfc3339(),
+        actor: p.actor,
+        reason: p.reason,
+    };
     Ok(Json(list.into_iter().map(view).collect()))
 }
 
 /// No attempts to a domain or next hop until resumed.
 #[utoipa::path(post, path = "/tenants/{tenant}/pauses", params(("tenant" = String, Path)), request_body = PauseOrder, responses((status = 204), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn pause(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>, Json(order): Json<PauseOrder>) -> Result<StatusCode, Problem> {
+pub(crate) async fn pause(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    Json(order): Json<PauseOrder>,
+) -> Result<StatusCode, Problem> {
     let id = pause_owner(&admin, &caller, &tenant, Permission::Write).await?;
     let kind = pause_kind(&order.kind)?;
     let subject = order.subject.trim().to_ascii_lowercase();
@@ -418,7 +556,14 @@ pub(crate) async fn pause(State(admin): State<Arc<Admin>>, caller: Caller, Path(
     }
     let mut entry = caller.audit(id, admin.desk.now(), "queue.pause", kind.as_str(), &subject);
     entry.reason.clone_from(&order.reason);
-    let set = pause::Pause { tenant: id, kind, subject, since: entry.at, actor: caller.name().to_owned(), reason: order.reason };
+    let set = pause::Pause {
+        tenant: id,
+        kind,
+        subject,
+        since: entry.at,
+        actor: caller.name().to_owned(),
+        reason: order.reason,
+    };
     admin
         .desk
         .store
@@ -433,7 +578,11 @@ pub(crate) async fn pause(State(admin): State<Arc<Admin>>, caller: Caller, Path(
 
 /// Attempts go on.
 #[utoipa::path(delete, path = "/tenants/{tenant}/pauses/{kind}/{subject}", params(("tenant" = String, Path), ("kind" = String, Path), ("subject" = String, Path)), responses((status = 204), (status = "default", body = Problem)), tag = "queue")]
-pub(crate) async fn resume(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, kind, subject)): Path<(String, String, String)>) -> Result<StatusCode, Problem> {
+pub(crate) async fn resume(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, kind, subject)): Path<(String, String, String)>,
+) -> Result<StatusCode, Problem> {
     let id = pause_owner(&admin, &caller, &tenant, Permission::Write).await?;
     let kind = pause_kind(&kind)?;
     if kind == pause::PauseKind::Domain {

@@ -77,7 +77,12 @@ pub struct DifferenceView {
 
 impl From<Difference> for DifferenceView {
     fn from(d: Difference) -> Self {
-        Self { added: d.added, removed: d.removed, changed: d.changed, renamed: d.renamed }
+        Self {
+            added: d.added,
+            removed: d.removed,
+            changed: d.changed,
+            renamed: d.renamed,
+        }
     }
 }
 
@@ -116,7 +121,12 @@ async fn owner(admin: &Admin, caller: &Caller, tenant: &str, domain: &str, acces
     let tenant = caller.tenant(admin, tenant, Capability::DomainSettings, access).await?;
     caller.within(&domain)?;
     let (id, key) = (tenant.id, domain.clone());
-    admin.desk.store.read(move |tx| store::control::domain::get(tx, id, &key)).await?.ok_or_else(|| Problem::not_found("domain"))?;
+    admin
+        .desk
+        .store
+        .read(move |tx| store::control::domain::get(tx, id, &key))
+        .await?
+        .ok_or_else(|| Problem::not_found("domain"))?;
     Ok((tenant, domain))
 }
 
@@ -133,7 +143,14 @@ fn view(domain: &Domain, r: RecipientRow) -> RecipientView {
 }
 
 fn list_view(l: RecipientList) -> ListView {
-    ListView { version: l.version, made_at: l.made_at.to_rfc3339(), actor: l.actor, origin: l.origin, entries: l.entries, difference: l.difference.into() }
+    ListView {
+        version: l.version,
+        made_at: l.made_at.to_rfc3339(),
+        actor: l.actor,
+        origin: l.origin,
+        entries: l.entries,
+        difference: l.difference.into(),
+    }
 }
 
 /// Recipients in force.
@@ -149,14 +166,25 @@ pub(crate) async fn list(
     let limit = paging.limit();
     let after = paging.position(&admin.desk.keys, &name)?;
     let (id, key) = (tenant.id, domain.clone());
-    let rows = admin.desk.store.read(move |tx| recipient::page(tx, id, &key, after.as_deref(), limit + 1)).await?;
+    let rows = admin
+        .desk
+        .store
+        .read(move |tx| recipient::page(tx, id, &key, after.as_deref(), limit + 1))
+        .await?;
     let rows = page(rows, limit, &admin.desk.keys, &name, |r| r.local.clone());
-    Ok(Json(Page { items: rows.items.into_iter().map(|r| view(&domain, r)).collect(), next: rows.next }))
+    Ok(Json(Page {
+        items: rows.items.into_iter().map(|r| view(&domain, r)).collect(),
+        next: rows.next,
+    }))
 }
 
 /// The whole list as CSV (UTF-8 with byte order mark).
 #[utoipa::path(get, path = "/tenants/{tenant}/domains/{domain}/recipients.csv", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, content_type = "text/csv", body = String), (status = "default", body = Problem)), tag = "recipients")]
-pub(crate) async fn export(State(admin): State<Arc<Admin>>, caller: Caller, Path((tenant, domain)): Path<(String, String)>) -> Result<Response, Problem> {
+pub(crate) async fn export(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((tenant, domain)): Path<(String, String)>,
+) -> Result<Response, Problem> {
     let (tenant, domain) = owner(&admin, &caller, &tenant, &domain, Permission::Read).await?;
     let (id, key) = (tenant.id, domain.clone());
     let rows = admin
@@ -193,7 +221,13 @@ pub(crate) async fn import(
         Some(_) => return Err(Problem::malformed("mode is replace or merge")),
     };
     let rows = csv_file::read(&file, params.charset.as_deref(), &domain)?;
-    let percent = admin.desk.live().tenants.get(&tenant.id).and_then(|t| t.settings.directory_guard_percent).unwrap_or(10);
+    let percent = admin
+        .desk
+        .live()
+        .tenants
+        .get(&tenant.id)
+        .and_then(|t| t.settings.directory_guard_percent)
+        .unwrap_or(10);
     let order = Import {
         tenant: tenant.id,
         domain: domain.clone(),
@@ -226,7 +260,11 @@ pub(crate) async fn import(
 }
 
 fn told(version: Option<i64>, difference: Difference) -> ImportView {
-    ImportView { version, difference: difference.into(), summary: summary(difference) }
+    ImportView {
+        version,
+        difference: difference.into(),
+        summary: summary(difference),
+    }
 }
 
 fn summary(d: Difference) -> String {
@@ -255,7 +293,13 @@ pub(crate) async fn restore(
 ) -> Result<Json<ImportView>, Problem> {
     let (tenant, domain) = owner(&admin, &caller, &tenant, &domain, Permission::Write).await?;
     let now: Timestamp = admin.desk.now();
-    let mut entry = caller.audit(tenant.id, now, "recipients.restore", "recipients", &format!("{domain} version {version}"));
+    let mut entry = caller.audit(
+        tenant.id,
+        now,
+        "recipients.restore",
+        "recipients",
+        &format!("{domain} version {version}"),
+    );
     entry.domain = Some(domain.clone());
     let (id, actor) = (tenant.id, caller.name().to_owned());
     let imported = admin

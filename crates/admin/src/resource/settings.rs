@@ -102,18 +102,31 @@ pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(n
         serde_json::to_value(document::tenant(&admin, id).await?.document)
     }
     .map_err(|e| Problem::malformed(e.to_string()))?;
-    Ok(Json(SettingsView { revision: newest.number, document: document::masked(&value) }))
+    Ok(Json(SettingsView {
+        revision: newest.number,
+        document: document::masked(&value),
+    }))
 }
 
 /// Replaces the document.
 #[utoipa::path(put, path = "/settings/{whose}", params(("whose" = String, Path)), request_body = SettingsSave, responses((status = 200, body = Saved), (status = "default", body = Problem)), tag = "settings")]
-pub(crate) async fn replace(State(admin): State<Arc<Admin>>, caller: Caller, Path(name): Path<String>, Json(save): Json<SettingsSave>) -> Result<Json<Saved>, Problem> {
+pub(crate) async fn replace(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(save): Json<SettingsSave>,
+) -> Result<Json<Saved>, Problem> {
     apply(&admin, &caller, &name, save, Way::Replace).await
 }
 
 /// Changes parts of the document.
 #[utoipa::path(patch, path = "/settings/{whose}", params(("whose" = String, Path)), request_body = SettingsSave, responses((status = 200, body = Saved), (status = "default", body = Problem)), tag = "settings")]
-pub(crate) async fn patch(State(admin): State<Arc<Admin>>, caller: Caller, Path(name): Path<String>, Json(save): Json<SettingsSave>) -> Result<Json<Saved>, Problem> {
+pub(crate) async fn patch(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(save): Json<SettingsSave>,
+) -> Result<Json<Saved>, Problem> {
     apply(&admin, &caller, &name, save, Way::Patch).await
 }
 
@@ -124,7 +137,13 @@ enum Way {
 }
 
 async fn apply(admin: &Admin, caller: &Caller, name: &str, save: SettingsSave, way: Way) -> Result<Json<Saved>, Problem> {
-    let about = About { action: "settings.save", object_kind: "settings", object: name.to_owned(), domain: None, reason: save.reason };
+    let about = About {
+        action: "settings.save",
+        object_kind: "settings",
+        object: name.to_owned(),
+        domain: None,
+        reason: save.reason,
+    };
     let revision = if name == "system" {
         caller.need(Capability::Tenants, Permission::Write, None)?;
         document::change_system(admin, caller, save.base, about, |d| {
@@ -145,14 +164,19 @@ async fn apply(admin: &Admin, caller: &Caller, name: &str, save: SettingsSave, w
                 Way::Patch => document::patched(d, &save.document, "settings")?,
             };
             if d.domains.keys().cloned().collect::<Vec<_>>() != domains {
-                return Err(Problem::malformed("domains are added and deleted with their own calls: each has an owner, a token and a grace"));
+                return Err(Problem::malformed(
+                    "domains are added and deleted with their own calls: each has an owner, a token and a grace",
+                ));
             }
             Ok(())
         })
         .await?
         .0
     };
-    Ok(Json(Saved { revision, active_at: admin.desk.now().to_rfc3339() }))
+    Ok(Json(Saved {
+        revision,
+        active_at: admin.desk.now().to_rfc3339(),
+    }))
 }
 
 /// Revisions, newest first.
@@ -172,7 +196,12 @@ pub(crate) async fn revisions(
     let items = rows
         .items
         .into_iter()
-        .map(|r| RevisionView { revision: r.number, saved_at: Timestamp::to_rfc3339(r.saved_at), actor: r.actor, reason: r.reason })
+        .map(|r| RevisionView {
+            revision: r.number,
+            saved_at: Timestamp::to_rfc3339(r.saved_at),
+            actor: r.actor,
+            reason: r.reason,
+        })
         .collect();
     Ok(Json(Page { items, next: rows.next }))
 }
@@ -200,16 +229,35 @@ pub(crate) async fn difference(
         .await?;
     let value = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| Problem::malformed(e.to_string()));
     let changes = document::difference(&value(&from.document)?, &value(&to.document)?);
-    Ok(Json(changes.into_iter().map(|c| DifferenceView { field: c.field, old: c.old, new: c.new }).collect()))
+    Ok(Json(
+        changes
+            .into_iter()
+            .map(|c| DifferenceView {
+                field: c.field,
+                old: c.old,
+                new: c.new,
+            })
+            .collect(),
+    ))
 }
 
 /// Makes an old revision the newest again (domains stay as they are now: those added since keep their settings).
 #[utoipa::path(post, path = "/settings/{whose}/revisions/{revision}/restore", params(("whose" = String, Path), ("revision" = i64, Path)), responses((status = 200, body = Saved), (status = "default", body = Problem)), tag = "settings")]
-pub(crate) async fn restore(State(admin): State<Arc<Admin>>, caller: Caller, Path((name, number)): Path<(String, i64)>) -> Result<Json<Saved>, Problem> {
+pub(crate) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((name, number)): Path<(String, i64)>,
+) -> Result<Json<Saved>, Problem> {
     let id = whose(&admin, &caller, &name, Permission::Write).await?;
     let old = admin.desk.store.read(move |tx| revision::get(tx, id, number)).await?;
     let value: Value = serde_json::from_str(&old.document).map_err(|e| Problem::malformed(e.to_string()))?;
-    let about = About { action: "settings.restore", object_kind: "settings", object: format!("{name} revision {number}"), domain: None, reason: String::new() };
+    let about = About {
+        action: "settings.restore",
+        object_kind: "settings",
+        object: format!("{name} revision {number}"),
+        domain: None,
+        reason: String::new(),
+    };
     let revision = if id == TenantId::OPERATOR {
         document::change_system(&admin, &caller, None, about, |d| {
             *d = document::from_value(value, "settings")?;
@@ -231,5 +279,8 @@ pub(crate) async fn restore(State(admin): State<Arc<Admin>>, caller: Caller, Pat
         .await?
         .0
     };
-    Ok(Json(Saved { revision, active_at: admin.desk.now().to_rfc3339() }))
+    Ok(Json(Saved {
+        revision,
+        active_at: admin.desk.now().to_rfc3339(),
+    }))
 }

@@ -41,7 +41,12 @@ pub(crate) async fn whoami(State(admin): State<Arc<Admin>>, caller: Caller) -> R
         None => None,
         Some(own) => Some(admin.desk.store.read(move |tx| tenant::get(tx, own)).await?.name),
     };
-    Ok(Json(WhoAmI { name: caller.name().to_owned(), role: caller.role().as_str().into(), tenant, domains: caller.domain_names() }))
+    Ok(Json(WhoAmI {
+        name: caller.name().to_owned(),
+        role: caller.role().as_str().into(),
+        tenant,
+        domains: caller.domain_names(),
+    }))
 }
 
 /// Whether the server works; needs no key and tells nothing else.
@@ -50,8 +55,26 @@ pub(crate) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let asked = admin.desk.store.read(|tx| tenant::page(tx, None, 1)).await;
     match asked {
-        Ok(_) if admin.desk.store.mail.lease_holds() => (StatusCode::OK, Json(Health { status: "ok".into(), version })),
-        Ok(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "this node has lost its lease".into(), version })),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "the store cannot be reached".into(), version })),
+        Ok(_) if admin.desk.store.mail.lease_holds() => (
+            StatusCode::OK,
+            Json(Health {
+                status: "ok".into(),
+                version,
+            }),
+        ),
+        Ok(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(Health {
+                status: "this node has lost its lease".into(),
+                version,
+            }),
+        ),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(Health {
+                status: "the store cannot be reached".into(),
+                version,
+            }),
+        ),
     }
 }

@@ -11,9 +11,9 @@ use mail::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use store::control::ControlError;
 use store::control::audit::{self, Change};
 use store::control::tenant::{self, Ceilings, NewTenant, Tenant, TenantChange, TenantState};
-use store::control::ControlError;
 use utoipa::ToSchema;
 
 /// A tenant.
@@ -123,22 +123,39 @@ fn no_storage_yet(storage_max: Option<i64>) -> Result<(), Problem> {
 
 /// Every tenant (operator), or one's own.
 #[utoipa::path(get, path = "/tenants", params(Paging), responses((status = 200, body = Page<TenantView>), (status = "default", body = Problem)), tag = "tenants")]
-pub(crate) async fn list(State(admin): State<Arc<Admin>>, caller: Caller, Query(paging): Query<Paging>) -> Result<Json<Page<TenantView>>, Problem> {
+pub(crate) async fn list(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<TenantView>>, Problem> {
     if let Some(own) = caller.own_tenant() {
         let own = admin.desk.store.read(move |tx| tenant::get(tx, own)).await?;
-        return Ok(Json(Page { items: vec![view(&admin, &own)], next: None }));
+        return Ok(Json(Page {
+            items: vec![view(&admin, &own)],
+            next: None,
+        }));
     }
     caller.need(Capability::Tenants, Permission::Read, None)?;
     let limit = paging.limit();
-    let after = paging.position(&admin.desk.keys, "tenants")?.and_then(|p| p.parse().ok()).map(TenantId);
+    let after = paging
+        .position(&admin.desk.keys, "tenants")?
+        .and_then(|p| p.parse().ok())
+        .map(TenantId);
     let rows = admin.desk.store.read(move |tx| tenant::page(tx, after, limit + 1)).await?;
     let rows = page(rows, limit, &admin.desk.keys, "tenants", |t| t.id.0.to_string());
-    Ok(Json(Page { items: rows.items.iter().map(|t| view(&admin, t)).collect(), next: rows.next }))
+    Ok(Json(Page {
+        items: rows.items.iter().map(|t| view(&admin, t)).collect(),
+        next: rows.next,
+    }))
 }
 
 /// Makes a tenant.
 #[utoipa::path(post, path = "/tenants", request_body = TenantNew, responses((status = 201, body = TenantView), (status = "default", body = Problem)), tag = "tenants")]
-pub(crate) async fn create(State(admin): State<Arc<Admin>>, caller: Caller, Json(new): Json<TenantNew>) -> Result<(StatusCode, Json<TenantView>), Problem> {
+pub(crate) async fn create(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Json(new): Json<TenantNew>,
+) -> Result<(StatusCode, Json<TenantView>), Problem> {
     caller.need(Capability::Tenants, Permission::Write, None)?;
     no_storage_yet(new.storage_max)?;
     let state = match new.state.as_deref() {
@@ -148,13 +165,27 @@ pub(crate) async fn create(State(admin): State<Arc<Admin>>, caller: Caller, Json
             .ok_or_else(|| Problem::malformed("a tenant begins as trial or active"))?,
     };
     let now = admin.desk.now();
-    let ceilings = Ceilings { domains_max: new.domains_max, addresses_max: new.addresses_max, storage_max: new.storage_max };
+    let ceilings = Ceilings {
+        domains_max: new.domains_max,
+        addresses_max: new.addresses_max,
+        storage_max: new.storage_max,
+    };
     let entry_of = caller.clone();
     let made = admin
         .desk
         .store
         .write(move |tx| {
-            let made = tenant::create(tx, &NewTenant { name: new.name, title: new.title, state, ceilings }, entry_of.name(), now)?;
+            let made = tenant::create(
+                tx,
+                &NewTenant {
+                    name: new.name,
+                    title: new.title,
+                    state,
+                    ceilings,
+                },
+                entry_of.name(),
+                now,
+            )?;
             audit::append(tx, &entry_of.audit(made.id, now, "tenant.create", "tenant", &made.name))?;
             Ok::<_, ControlError>(made)
         })
@@ -181,7 +212,11 @@ pub(crate) async fn change(
     let before = caller.any_tenant(&admin, &name).await?;
     caller.need(Capability::Tenants, Permission::Write, None)?;
     no_storage_yet(patch.storage_max)?;
-    let state = patch.state.as_deref().map(|word| TenantState::parse(word).ok_or_else(|| Problem::malformed("no such state"))).transpose()?;
+    let state = patch
+        .state
+        .as_deref()
+        .map(|word| TenantState::parse(word).ok_or_else(|| Problem::malformed("no such state")))
+        .transpose()?;
     if patch.grace_days.is_some_and(|d| d > 90) {
         return Err(Problem::malformed("grace_days is 0 to 90"));
     }
@@ -229,5 +264,10 @@ fn changes(before: &Tenant, after: &Tenant) -> Vec<Change> {
             ("storage_max", format!("{:?}", t.ceilings.storage_max)),
         ]
     };
-    fields(before).into_iter().zip(fields(after)).filter(|(b, a)| b != a).map(|((name, old), (_, new))| Change::new(name, Some(old), Some(new))).collect()
+    fields(before)
+        .into_iter()
+        .zip(fields(after))
+        .filter(|(b, a)| b != a)
+        .map(|((name, old), (_, new))| Change::new(name, Some(old), Some(new)))
+        .collect()
 }

@@ -98,17 +98,28 @@ pub struct SearchParams {
 
 fn query_of(p: SearchParams) -> Result<Query, Problem> {
     let list = |text: Option<String>, name: &str| {
-        let values: Vec<String> = text.iter().flat_map(|t| t.split(',')).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect();
-        if values.len() > VALUES_MAX { Err(Problem::malformed(format!("{name}: at most {VALUES_MAX} values"))) } else { Ok(values) }
+        let values: Vec<String> = text
+            .iter()
+            .flat_map(|t| t.split(','))
+            .map(|v| v.trim().to_owned())
+            .filter(|v| !v.is_empty())
+            .collect();
+        if values.len() > VALUES_MAX {
+            Err(Problem::malformed(format!("{name}: at most {VALUES_MAX} values")))
+        } else {
+            Ok(values)
+        }
     };
     fn parsed<T: std::str::FromStr>(text: Option<String>, name: &str) -> Result<Option<T>, Problem>
     where
         T::Err: std::fmt::Display,
     {
-        text.map(|t| t.parse().map_err(|e| Problem::malformed(format!("{name}: {e}")))).transpose()
+        text.map(|t| t.parse().map_err(|e| Problem::malformed(format!("{name}: {e}"))))
+            .transpose()
     }
     fn word<T: serde::de::DeserializeOwned>(text: Option<String>, name: &str) -> Result<Option<T>, Problem> {
-        text.map(|t| serde_json::from_value(Value::String(t)).map_err(|e| Problem::malformed(format!("{name}: {e}")))).transpose()
+        text.map(|t| serde_json::from_value(Value::String(t)).map_err(|e| Problem::malformed(format!("{name}: {e}"))))
+            .transpose()
     }
     const STATES: [&str; 8] = ["queued", "delivered", "deferred", "failed", "expired", "held", "deleted", "refused"];
     if let Some(state) = p.state.as_deref().filter(|s| !STATES.contains(s)) {
@@ -161,12 +172,21 @@ async fn scope(admin: &Admin, caller: &Caller, tenant: Option<&str>) -> Result<S
             None
         }
     };
-    Ok(Scope { tenant, domains: caller.domain_names() })
+    Ok(Scope {
+        tenant,
+        domains: caller.domain_names(),
+    })
 }
 
 /// The operator sees everything but subject, attachment names and URLs.
 fn veil(event: &mut Event) {
-    if let Event::Accepted { subject, attachments, url_hosts, .. } = event {
+    if let Event::Accepted {
+        subject,
+        attachments,
+        url_hosts,
+        ..
+    } = event
+    {
         (*subject, *url_hosts) = (None, Vec::new());
         for a in attachments {
             a.name = String::new();
@@ -199,7 +219,9 @@ fn view(admin: &Admin, caller: &Caller, trace: Trace) -> TraceView {
     }
     TraceView {
         at: trace.id.time().to_rfc3339(),
-        tenant: is_operator.then(|| admin.desk.live().tenants.get(&trace.tenant).map(|t| t.name.clone())).flatten(),
+        tenant: is_operator
+            .then(|| admin.desk.live().tenants.get(&trace.tenant).map(|t| t.name.clone()))
+            .flatten(),
         direction: trace.direction.and_then(|d| serde_json::to_value(d).ok()).and_then(word),
         id: trace.id.to_string(),
         events,
@@ -221,9 +243,17 @@ pub(crate) async fn search(
     }
     let list = format!("tracking/{:?}", scope.tenant.map(|t| t.0));
     let before = paging.position(&admin.desk.keys, &list)?.and_then(|p| p.parse().ok());
-    let found = admin.desk.store.mail.search(query_of(params)?, scope, before, paging.limit()).await?;
+    let found = admin
+        .desk
+        .store
+        .mail
+        .search(query_of(params)?, scope, before, paging.limit())
+        .await?;
     let next = found.next.map(|id| cursor(&admin.desk.keys, &list, &id.to_string()));
-    Ok(Json(Page { items: found.traces.into_iter().map(|t| view(&admin, &caller, t)).collect(), next }))
+    Ok(Json(Page {
+        items: found.traces.into_iter().map(|t| view(&admin, &caller, t)).collect(),
+        next,
+    }))
 }
 
 /// The whole life of one message.
@@ -231,6 +261,12 @@ pub(crate) async fn search(
 pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(id): Path<String>) -> Result<Json<TraceView>, Problem> {
     let scope = scope(&admin, &caller, None).await?;
     let id: QueueId = id.parse().map_err(|e| Problem::malformed(format!("{e}")))?;
-    let trace = admin.desk.store.mail.trace(id, scope).await?.ok_or_else(|| Problem::not_found("message"))?;
+    let trace = admin
+        .desk
+        .store
+        .mail
+        .trace(id, scope)
+        .await?
+        .ok_or_else(|| Problem::not_found("message"))?;
     Ok(Json(view(&admin, &caller, trace)))
 }

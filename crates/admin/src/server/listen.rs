@@ -31,7 +31,10 @@ where
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(64 * 1024);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_buf_size(64 * 1024);
     let serving = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     tokio::select! {
@@ -47,7 +50,9 @@ where
 pub async fn serve_network(listener: TcpListener, tls: Option<ServerTls>, router: Router, shutdown: Shutdown) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.requested() => return,
@@ -62,7 +67,9 @@ pub async fn serve_network(listener: TcpListener, tls: Option<ServerTls>, router
         };
         let (router, shutdown, tls) = (router.clone(), shutdown.clone(), tls.clone());
         tokio::spawn(async move {
-            let peer = Peer::Network { address: address.ip().to_canonical() };
+            let peer = Peer::Network {
+                address: address.ip().to_canonical(),
+            };
             match tls {
                 None => connection(stream, peer, router, shutdown).await,
                 Some(tls) => {
@@ -81,7 +88,9 @@ pub async fn serve_network(listener: TcpListener, tls: Option<ServerTls>, router
 pub async fn serve_socket(listener: UnixListener, router: Router, shutdown: Shutdown) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.requested() => return,

@@ -48,6 +48,18 @@ impl Audit {
             ("cursor", self.cursor),
         ];
         let page = session.api.get(&with_query("/api/v1/audit", &query)).await?;
-        session.output.rows(&page, &[("time", "at"), ("who", "actor"), ("role", "role"), ("way", "channel"), ("action", "action"), ("object", "object"), ("result", "result"), ("why", "reason")])
+        session.output.rows(
+            &page,
+            &[
+                ("time", "at"),
+                ("who", "actor"),
+                ("role", "role"),
+                ("way", "channel"),
+                ("action", "action"),
+                ("object", "object"),
+                ("result", "result"),
+                ("why", "reason"),
+            ],
+        )
     }
 }

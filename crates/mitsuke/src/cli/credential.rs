@@ -51,14 +51,26 @@ impl CredentialCommand {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
         let path = format!("/api/v1/tenants/{}/relay-credentials", escaped(&session.tenant().await?));
         match self {
-            Self::Add { name, domain, network, limit, expires } => {
-                let body = json!({"name": name, "domains": domain, "networks": network, "messages_per_10_min": limit, "expires_at": expires});
+            Self::Add {
+                name,
+                domain,
+                network,
+                limit,
+                expires,
+            } => {
+                let body =
+                    json!({"name": name, "domains": domain, "networks": network, "messages_per_10_min": limit, "expires_at": expires});
                 let made = session.api.post(&path, &body).await?;
-                session.output.fields(&made, &[("user name", "user_name"), ("secret (shown once)", "secret")])
+                session
+                    .output
+                    .fields(&made, &[("user name", "user_name"), ("secret (shown once)", "secret")])
             }
             Self::List => session.output.rows(&session.api.get(&path).await?, COLUMNS),
             Self::Remove { name } => {
-                session.api.json(Method::DELETE, &format!("{path}/{}", escaped(&name)), None).await?;
+                session
+                    .api
+                    .json(Method::DELETE, &format!("{path}/{}", escaped(&name)), None)
+                    .await?;
                 session.output.done(&Value::Null, &format!("{name}: ended"))
             }
         }

@@ -8,7 +8,14 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
-const COLUMNS: &[Column] = &[("domain", "unicode_name"), ("state", "state"), ("meaning", "label_en"), ("表示", "label_ja"), ("verified by", "verified_by"), ("since", "verified_at")];
+const COLUMNS: &[Column] = &[
+    ("domain", "unicode_name"),
+    ("state", "state"),
+    ("meaning", "label_en"),
+    ("表示", "label_ja"),
+    ("verified by", "verified_by"),
+    ("since", "verified_at"),
+];
 const FIELDS: &[Column] = &[
     ("domain", "name"),
     ("state", "state"),
@@ -122,7 +129,10 @@ impl DomainCommand {
             }
             Self::Check { name } => output.fields(&api.post(&format!("{}/check", path(&name)), &json!({})).await?, FIELDS),
             Self::Token { name } => output.fields(&api.post(&format!("{}/token", path(&name)), &json!({})).await?, FIELDS),
-            Self::Confirm { name, reason } => output.fields(&api.post(&format!("{}/confirm", path(&name)), &json!({"reason": reason})).await?, FIELDS),
+            Self::Confirm { name, reason } => output.fields(
+                &api.post(&format!("{}/confirm", path(&name)), &json!({"reason": reason})).await?,
+                FIELDS,
+            ),
             Self::Disable { name } => {
                 let (at, body) = patch(&name, json!({"disabled": true}), "disabled");
                 output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
@@ -135,13 +145,31 @@ impl DomainCommand {
                 let told = api.get(&format!("{}/before-deletion", path(&name))).await?;
                 output.fields(
                     &told,
-                    &[("MX is ours", "mx_is_ours"), ("outbound, last 24 h", "outbound_last_24h"), ("in the queue", "queued"), ("held", "held"), ("in quarantine", "quarantined"), ("days of grace", "grace_days")],
+                    &[
+                        ("MX is ours", "mx_is_ours"),
+                        ("outbound, last 24 h", "outbound_last_24h"),
+                        ("in the queue", "queued"),
+                        ("held", "held"),
+                        ("in quarantine", "quarantined"),
+                        ("days of grace", "grace_days"),
+                    ],
                 )?;
-                output.done(&Value::Null, &format!("Nothing was deleted. To delete: mitsuke domain delete {name} --confirm {name}"))
+                output.done(
+                    &Value::Null,
+                    &format!("Nothing was deleted. To delete: mitsuke domain delete {name} --confirm {name}"),
+                )
             }
-            Self::Delete { name, confirm: Some(confirm), reason } => {
-                api.json(Method::DELETE, &path(&name), Some(&json!({"confirm": confirm, "reason": reason}))).await?;
-                output.done(&Value::Null, &format!("{name}: deletion begun. Until the end of the grace `mitsuke domain restore {name}` brings it back."))
+            Self::Delete {
+                name,
+                confirm: Some(confirm),
+                reason,
+            } => {
+                api.json(Method::DELETE, &path(&name), Some(&json!({"confirm": confirm, "reason": reason})))
+                    .await?;
+                output.done(
+                    &Value::Null,
+                    &format!("{name}: deletion begun. Until the end of the grace `mitsuke domain restore {name}` brings it back."),
+                )
             }
             Self::Restore { name } => output.fields(&api.post(&format!("{}/restore", path(&name)), &json!({})).await?, FIELDS),
         }

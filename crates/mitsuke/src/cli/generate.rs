@@ -65,8 +65,16 @@ fn commands() -> String {
 fn describe(command: &clap::Command, path: &str, out: &mut String) {
     for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
         let name = format!("{path} {}", sub.get_name());
-        let arguments: Vec<String> = sub.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help").map(usage).collect();
-        let _ = write!(out, "\n## `{name}`\n\n{}\n", sub.get_about().map(ToString::to_string).unwrap_or_default());
+        let arguments: Vec<String> = sub
+            .get_arguments()
+            .filter(|a| !a.is_global_set() && a.get_id() != "help")
+            .map(usage)
+            .collect();
+        let _ = write!(
+            out,
+            "\n## `{name}`\n\n{}\n",
+            sub.get_about().map(ToString::to_string).unwrap_or_default()
+        );
         if !arguments.is_empty() {
             let _ = write!(out, "\n{}\n", arguments.join("\n"));
         }

@@ -8,7 +8,15 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
-const COLUMNS: &[Column] = &[("id", "id"), ("name", "name"), ("role", "role"), ("domains", "domains"), ("made", "created_at"), ("last used", "last_used_at"), ("expires", "expires_at")];
+const COLUMNS: &[Column] = &[
+    ("id", "id"),
+    ("name", "name"),
+    ("role", "role"),
+    ("domains", "domains"),
+    ("made", "created_at"),
+    ("last used", "last_used_at"),
+    ("expires", "expires_at"),
+];
 
 /// API keys.
 #[derive(Debug, Subcommand)]
@@ -52,15 +60,35 @@ pub(crate) enum KeyCommand {
 impl KeyCommand {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
         let (Self::Add { system, .. } | Self::List { system, .. } | Self::Revoke { system, .. }) = &self;
-        let owner = if *system { "system".to_owned() } else { escaped(&session.tenant().await?) };
+        let owner = if *system {
+            "system".to_owned()
+        } else {
+            escaped(&session.tenant().await?)
+        };
         let path = format!("/api/v1/tenants/{owner}/keys");
         match self {
-            Self::Add { name, role, domain, expires, .. } => {
+            Self::Add {
+                name,
+                role,
+                domain,
+                expires,
+                ..
+            } => {
                 let domains = (!domain.is_empty()).then_some(domain);
-                let made = session.api.post(&path, &json!({"name": name, "role": role, "domains": domains, "expires_at": expires})).await?;
-                session.output.fields(&made, &[("id", "key.id"), ("role", "key.role"), ("secret (shown once)", "secret")])
+                let made = session
+                    .api
+                    .post(
+                        &path,
+                        &json!({"name": name, "role": role, "domains": domains, "expires_at": expires}),
+                    )
+                    .await?;
+                session
+                    .output
+                    .fields(&made, &[("id", "key.id"), ("role", "key.role"), ("secret (shown once)", "secret")])
             }
-            Self::List { cursor, .. } => session.output.rows(&session.api.get(&with_query(&path, &[("cursor", cursor)])).await?, COLUMNS),
+            Self::List { cursor, .. } => session
+                .output
+                .rows(&session.api.get(&with_query(&path, &[("cursor", cursor)])).await?, COLUMNS),
             Self::Revoke { id, .. } => {
                 session.api.json(Method::DELETE, &format!("{path}/{}", escaped(&id)), None).await?;
                 session.output.done(&Value::Null, "ended")

@@ -42,7 +42,9 @@ impl Output {
         }
         let items = page.get("items").unwrap_or(page).as_array().cloned().unwrap_or_default();
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns.iter().map(|(head, _)| head.to_uppercase()));
         for item in &items {
             table.add_row(columns.iter().map(|(_, field)| cell(item, field)));
@@ -90,7 +92,11 @@ fn cell(item: &Value, field: &str) -> String {
     shown(&match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(list)) => list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect::<Vec<_>>().join(", "),
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", "),
         Some(other) => other.to_string(),
     })
 }

@@ -36,11 +36,21 @@ impl ProofCommand {
         match self {
             Self::Show => output.fields(
                 &api.get(&path).await?,
-                &[("secrets (SHA-256 begins)", "secrets"), ("Microsoft tenant ids", "microsoft_tenant_ids"), ("set-up window until", "window_until"), ("messages in it", "window_used"), ("seen", "seen")],
+                &[
+                    ("secrets (SHA-256 begins)", "secrets"),
+                    ("Microsoft tenant ids", "microsoft_tenant_ids"),
+                    ("set-up window until", "window_until"),
+                    ("messages in it", "window_used"),
+                    ("seen", "seen"),
+                ],
             ),
-            Self::Secret => output.fields(&api.post(&format!("{path}/secrets"), &json!({})).await?, &[("header", "header"), ("secret (shown once)", "secret")]),
+            Self::Secret => output.fields(
+                &api.post(&format!("{path}/secrets"), &json!({})).await?,
+                &[("header", "header"), ("secret (shown once)", "secret")],
+            ),
             Self::EndSecret { prefix } => {
-                api.json(Method::DELETE, &format!("{path}/secrets/{}", escaped(&prefix)), None).await?;
+                api.json(Method::DELETE, &format!("{path}/secrets/{}", escaped(&prefix)), None)
+                    .await?;
                 output.done(&Value::Null, "ended")
             }
             Self::Open { minutes } => {

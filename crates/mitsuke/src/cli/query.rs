@@ -14,8 +14,15 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// `path?name=value&…` of the values that are given.
 pub(crate) fn with_query(path: &str, values: &[(&str, Option<String>)]) -> String {
-    let query: Vec<String> = values.iter().filter_map(|(name, value)| value.as_ref().map(|v| format!("{name}={}", escaped(v)))).collect();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
+    let query: Vec<String> = values
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|v| format!("{name}={}", escaped(v))))
+        .collect();
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", query.join("&"))
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,14 @@ const EXPLAINED: &[Column] = &[
     ("paused since", "paused_since"),
     ("no candidate", "no_candidate"),
 ];
-const CANDIDATES: &[Column] = &[("candidate", "route"), ("host", "host"), ("port", "port"), ("health", "health"), ("connections", "connections"), ("of", "connections_max")];
+const CANDIDATES: &[Column] = &[
+    ("candidate", "route"),
+    ("host", "host"),
+    ("port", "port"),
+    ("health", "health"),
+    ("connections", "connections"),
+    ("of", "connections_max"),
+];
 
 /// Mail that waits.
 #[derive(Debug, Subcommand)]
@@ -206,7 +213,9 @@ impl QueueCommand {
             Self::List { filter, limit, cursor } => {
                 let mut query = filter.query(tenant);
                 query.extend([("limit", limit.map(|l| l.to_string())), ("cursor", cursor)]);
-                return session.output.rows(&session.api.get(&with_query("/api/v1/queue", &query)).await?, COLUMNS);
+                return session
+                    .output
+                    .rows(&session.api.get(&with_query("/api/v1/queue", &query)).await?, COLUMNS);
             }
             Self::Count { filter } => {
                 let told = session.api.get(&with_query("/api/v1/queue/count", &filter.query(tenant))).await?;
@@ -217,7 +226,16 @@ impl QueueCommand {
             Self::Resume { target } => return resume(session, target).await,
             Self::Pauses => {
                 let path = format!("/api/v1/tenants/{}/pauses", escaped(&session.tenant().await?));
-                return session.output.rows(&session.api.get(&path).await?, &[("kind", "kind"), ("which", "subject"), ("since", "since"), ("by", "actor"), ("why", "reason")]);
+                return session.output.rows(
+                    &session.api.get(&path).await?,
+                    &[
+                        ("kind", "kind"),
+                        ("which", "subject"),
+                        ("since", "since"),
+                        ("by", "actor"),
+                        ("why", "reason"),
+                    ],
+                );
             }
             Self::Retry(s) => s.order("retry", tenant)?,
             Self::Hold(s) => s.order("hold", tenant)?,
@@ -236,7 +254,15 @@ impl QueueCommand {
             }
         };
         let told = session.api.post("/api/v1/queue/actions", &order).await?;
-        session.output.fields(&told, &[("about", "matched"), ("done", "done"), ("after the attempt under way", "after_attempt"), ("does not apply", "not_applicable")])
+        session.output.fields(
+            &told,
+            &[
+                ("about", "matched"),
+                ("done", "done"),
+                ("after the attempt under way", "after_attempt"),
+                ("does not apply", "not_applicable"),
+            ],
+        )
     }
 }
 
@@ -252,13 +278,22 @@ async fn explain(session: &Session, queue_id: &str, number: u32) -> Result<()> {
 async fn pause(session: &Session, target: Target, reason: &str) -> Result<()> {
     let path = format!("/api/v1/tenants/{}/pauses", escaped(&session.tenant().await?));
     let (kind, subject) = split(target);
-    session.api.post(&path, &json!({"kind": kind, "subject": subject, "reason": reason})).await?;
-    session.output.done(&Value::Null, &format!("{subject}: paused; mail waits until `mitsuke queue resume`"))
+    session
+        .api
+        .post(&path, &json!({"kind": kind, "subject": subject, "reason": reason}))
+        .await?;
+    session
+        .output
+        .done(&Value::Null, &format!("{subject}: paused; mail waits until `mitsuke queue resume`"))
 }
 
 async fn resume(session: &Session, target: Target) -> Result<()> {
     let (kind, subject) = split(target);
-    let path = format!("/api/v1/tenants/{}/pauses/{kind}/{}", escaped(&session.tenant().await?), escaped(&subject));
+    let path = format!(
+        "/api/v1/tenants/{}/pauses/{kind}/{}",
+        escaped(&session.tenant().await?),
+        escaped(&subject)
+    );
     session.api.json(Method::DELETE, &path, None).await?;
     session.output.done(&Value::Null, &format!("{subject}: goes on"))
 }

@@ -12,8 +12,22 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const COLUMNS: &[Column] = &[("address", "address"), ("name", "display_name"), ("aliases", "aliases"), ("groups", "groups"), ("enabled", "enabled")];
-const VERSIONS: &[Column] = &[("version", "version"), ("made", "made_at"), ("by", "actor"), ("file", "origin"), ("recipients", "entries"), ("added", "difference.added"), ("removed", "difference.removed")];
+const COLUMNS: &[Column] = &[
+    ("address", "address"),
+    ("name", "display_name"),
+    ("aliases", "aliases"),
+    ("groups", "groups"),
+    ("enabled", "enabled"),
+];
+const VERSIONS: &[Column] = &[
+    ("version", "version"),
+    ("made", "made_at"),
+    ("by", "actor"),
+    ("file", "origin"),
+    ("recipients", "entries"),
+    ("added", "difference.added"),
+    ("removed", "difference.removed"),
+];
 
 /// Recipient lists.
 #[derive(Debug, Subcommand)]
@@ -67,7 +81,13 @@ impl RecipientCommand {
         let tenant = escaped(&session.tenant().await?);
         let path = |domain: &str| format!("/api/v1/tenants/{tenant}/domains/{}/recipients", escaped(domain));
         match self {
-            Self::Import { domain, file, merge, dry_run, force } => {
+            Self::Import {
+                domain,
+                file,
+                merge,
+                dry_run,
+                force,
+            } => {
                 let bytes = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
                 let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
                 let query = [
@@ -78,19 +98,30 @@ impl RecipientCommand {
                 ];
                 let bar = indicatif::ProgressBar::new_spinner().with_message(format!("importing {} bytes", bytes.len()));
                 bar.enable_steady_tick(Duration::from_millis(120));
-                let told = api.send(Method::POST, &with_query(&format!("{}/import", path(&domain)), &query), "text/csv", bytes).await;
+                let told = api
+                    .send(
+                        Method::POST,
+                        &with_query(&format!("{}/import", path(&domain)), &query),
+                        "text/csv",
+                        bytes,
+                    )
+                    .await;
                 bar.finish_and_clear();
                 let told = serde_json::from_slice(&told.map_err(with_rows)?)?;
                 output.fields(&told, &[("list", "summary"), ("version in force", "version")])
             }
             Self::List { domain, cursor } => output.rows(&api.get(&with_query(&path(&domain), &[("cursor", cursor)])).await?, COLUMNS),
             Self::Export { domain } => {
-                let bytes = api.send(Method::GET, &format!("{}.csv", path(&domain)), "application/json", Vec::new()).await?;
+                let bytes = api
+                    .send(Method::GET, &format!("{}.csv", path(&domain)), "application/json", Vec::new())
+                    .await?;
                 Ok(std::io::stdout().write_all(&bytes)?)
             }
             Self::Versions { domain } => output.rows(&api.get(&format!("{}/versions", path(&domain))).await?, VERSIONS),
             Self::Restore { domain, version } => {
-                let told = api.post(&format!("{}/versions/{version}/restore", path(&domain)), &json!({})).await?;
+                let told = api
+                    .post(&format!("{}/versions/{version}/restore", path(&domain)), &json!({}))
+                    .await?;
                 output.fields(&told, &[("list", "summary"), ("version in force", "version")])
             }
         }
@@ -99,10 +130,16 @@ impl RecipientCommand {
 
 /// The wrong rows of a refused import, a line each.
 fn with_rows(error: anyhow::Error) -> anyhow::Error {
-    let rows = error.downcast_ref::<crate::client::Problem>().and_then(|p| p.document.get("rows")?.as_array().cloned()).unwrap_or_default();
+    let rows = error
+        .downcast_ref::<crate::client::Problem>()
+        .and_then(|p| p.document.get("rows")?.as_array().cloned())
+        .unwrap_or_default();
     if rows.is_empty() {
         return error;
     }
-    let lines: Vec<String> = rows.iter().map(|r| format!("  line {}: {}", r["line"], r["text"].as_str().unwrap_or_default())).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|r| format!("  line {}: {}", r["line"], r["text"].as_str().unwrap_or_default()))
+        .collect();
     error.context(format!("wrong rows:\n{}", lines.join("\n")))
 }

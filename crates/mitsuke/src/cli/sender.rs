@@ -88,7 +88,12 @@ impl SenderCommand {
         let settings = match self {
             Self::Show { .. } => return session.output.fields(&view, FIELDS),
             Self::Outbound { state, .. } => json!({"outbound_enabled": state == "on"}),
-            Self::Add { network: n, certificate: c, submission, .. } => {
+            Self::Add {
+                network: n,
+                certificate: c,
+                submission,
+                ..
+            } => {
                 networks.extend(n.iter().map(|n| network(n)));
                 certificates.extend(c);
                 let mut settings = json!({"outbound_networks": networks, "outbound_certificates": certificates});
@@ -97,7 +102,12 @@ impl SenderCommand {
                 }
                 settings
             }
-            Self::Remove { network: n, certificate: c, submission, .. } => {
+            Self::Remove {
+                network: n,
+                certificate: c,
+                submission,
+                ..
+            } => {
                 let gone: Vec<String> = n.iter().map(|n| network(n)).collect();
                 networks.retain(|x| !gone.contains(x));
                 certificates.retain(|x| !c.contains(x));
@@ -108,6 +118,9 @@ impl SenderCommand {
                 settings
             }
         };
-        session.output.fields(&session.api.json(Method::PATCH, &path, Some(&json!({"settings": settings}))).await?, FIELDS)
+        session.output.fields(
+            &session.api.json(Method::PATCH, &path, Some(&json!({"settings": settings}))).await?,
+            FIELDS,
+        )
     }
 }

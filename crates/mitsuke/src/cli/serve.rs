@@ -61,13 +61,23 @@ pub(crate) fn node(path: &Path) -> Result<Node> {
 
 /// Runs `work` on the mail loops' runtime: one thread, since two cost a third more for each message.
 pub(crate) fn on_mail_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?.block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(work)
 }
 
 /// Program log to standard error, `MITSUKE_LOG` sets its level.
 pub(crate) fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MITSUKE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init());
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .try_init(),
+    );
 }
 
 /// As many open files as the system allows: each connection is one.
@@ -143,7 +153,13 @@ impl Demo {
 /// The demonstration speaks for itself: only what goes wrong is logged.
 fn log_quietly() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MITSUKE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init());
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .try_init(),
+    );
 }
 
 impl Sink {

@@ -127,7 +127,11 @@ impl ServerCommand {
         let (Self::Add { domain, .. } | Self::Set { domain, .. } | Self::List { domain } | Self::Remove { domain, .. }) = &self;
         let path = format!("/api/v1/tenants/{tenant}/domains/{}", escaped(domain));
         let view = session.api.get(&path).await?;
-        let mut rows = view.pointer("/settings/inbound_servers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut rows = view
+            .pointer("/settings/inbound_servers")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         match self {
             Self::List { .. } => return list(session, &rows),
             Self::Add { host, row, .. } => {
@@ -136,7 +140,11 @@ impl ServerCommand {
                 rows.push(Value::Object(made));
             }
             Self::Set { row, host, values, .. } => {
-                let at = row.checked_sub(1).and_then(|i| rows.get_mut(i)).and_then(Value::as_object_mut).with_context(|| format!("there is no row {row}"))?;
+                let at = row
+                    .checked_sub(1)
+                    .and_then(|i| rows.get_mut(i))
+                    .and_then(Value::as_object_mut)
+                    .with_context(|| format!("there is no row {row}"))?;
                 values.apply(at, host.as_deref())?;
             }
             Self::Remove { row, .. } => {
@@ -146,8 +154,17 @@ impl ServerCommand {
                 rows.remove(row - 1);
             }
         }
-        let saved = session.api.json(Method::PATCH, &path, Some(&json!({"settings": {"inbound_servers": rows}}))).await?;
-        list(session, saved.pointer("/settings/inbound_servers").and_then(Value::as_array).map_or(&[], Vec::as_slice))
+        let saved = session
+            .api
+            .json(Method::PATCH, &path, Some(&json!({"settings": {"inbound_servers": rows}})))
+            .await?;
+        list(
+            session,
+            saved
+                .pointer("/settings/inbound_servers")
+                .and_then(Value::as_array)
+                .map_or(&[], Vec::as_slice),
+        )
     }
 }
 
@@ -172,9 +189,12 @@ mod tests {
 
     #[test]
     fn hosts_with_and_without_port() {
-        for (text, host, port) in
-            [("mx.example", "mx.example", None), ("mx.example:2525", "mx.example", Some(2525)), ("[::1]:25", "::1", Some(25)), ("2001:db8::1", "2001:db8::1", None)]
-        {
+        for (text, host, port) in [
+            ("mx.example", "mx.example", None),
+            ("mx.example:2525", "mx.example", Some(2525)),
+            ("[::1]:25", "::1", Some(25)),
+            ("2001:db8::1", "2001:db8::1", None),
+        ] {
             assert_eq!(split_port(text).unwrap(), (host.to_owned(), port), "{text}");
         }
         assert!(split_port("mx:99999").is_err());

@@ -83,21 +83,34 @@ impl SettingsCommand {
         | Self::Revisions { whose, .. }
         | Self::Diff { whose, .. }
         | Self::Restore { whose, .. }) = &self;
-        let path = if whose.system { "/api/v1/settings/system".into() } else { format!("/api/v1/settings/{}", escaped(&session.tenant().await?)) };
+        let path = if whose.system {
+            "/api/v1/settings/system".into()
+        } else {
+            format!("/api/v1/settings/{}", escaped(&session.tenant().await?))
+        };
         let saved = |told: &Value| output.fields(told, &[("revision", "revision"), ("active since", "active_at")]);
         match self {
             Self::Show { .. } => output.value(&api.get(&path).await?),
             Self::Set { patch, reason, .. } => {
                 let document: Value = serde_json::from_str(&patch).context("the patch is no JSON")?;
-                saved(&api.json(Method::PATCH, &path, Some(&json!({"document": document, "reason": reason}))).await?)
+                saved(
+                    &api.json(Method::PATCH, &path, Some(&json!({"document": document, "reason": reason})))
+                        .await?,
+                )
             }
             Self::Replace { file, base, .. } => {
                 let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
                 let document: Value = serde_json::from_str(&text).context("the file is no JSON")?;
                 let document = document.get("document").cloned().unwrap_or(document);
-                saved(&api.json(Method::PUT, &path, Some(&json!({"document": document, "base": base}))).await?)
+                saved(
+                    &api.json(Method::PUT, &path, Some(&json!({"document": document, "base": base})))
+                        .await?,
+                )
             }
-            Self::Revisions { cursor, .. } => output.rows(&api.get(&with_query(&format!("{path}/revisions"), &[("cursor", cursor)])).await?, REVISIONS),
+            Self::Revisions { cursor, .. } => output.rows(
+                &api.get(&with_query(&format!("{path}/revisions"), &[("cursor", cursor)])).await?,
+                REVISIONS,
+            ),
             Self::Diff { from, to, .. } => {
                 let query = [("from", Some(from.to_string())), ("to", to.map(|t| t.to_string()))];
                 output.rows(&api.get(&with_query(&format!("{path}/difference"), &query)).await?, DIFFERENCE)

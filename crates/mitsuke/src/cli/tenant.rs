@@ -8,7 +8,14 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::json;
 
-const COLUMNS: &[Column] = &[("name", "name"), ("title", "title"), ("state", "state"), ("mx", "mx"), ("smarthost", "smarthost"), ("since", "created_at")];
+const COLUMNS: &[Column] = &[
+    ("name", "name"),
+    ("title", "title"),
+    ("state", "state"),
+    ("mx", "mx"),
+    ("smarthost", "smarthost"),
+    ("since", "created_at"),
+];
 
 /// Organisations.
 #[derive(Debug, Subcommand)]
@@ -61,23 +68,49 @@ impl TenantCommand {
         match self {
             Self::Add { name, title, trial } => {
                 let state = if trial { "trial" } else { "active" };
-                let made = api.post("/api/v1/tenants", &json!({"name": name, "title": title, "state": state})).await?;
-                let key = api.post(&format!("/api/v1/tenants/{}/keys", escaped(&name)), &json!({"name": "first owner", "role": "owner"})).await?;
+                let made = api
+                    .post("/api/v1/tenants", &json!({"name": name, "title": title, "state": state}))
+                    .await?;
+                let key = api
+                    .post(
+                        &format!("/api/v1/tenants/{}/keys", escaped(&name)),
+                        &json!({"name": "first owner", "role": "owner"}),
+                    )
+                    .await?;
                 let both = json!({"tenant": made, "key": key});
                 output.fields(
                     &both,
-                    &[("tenant", "tenant.name"), ("state", "tenant.state"), ("MX target", "tenant.mx"), ("smarthost", "tenant.smarthost"), ("owner's API key (shown once)", "key.secret")],
+                    &[
+                        ("tenant", "tenant.name"),
+                        ("state", "tenant.state"),
+                        ("MX target", "tenant.mx"),
+                        ("smarthost", "tenant.smarthost"),
+                        ("owner's API key (shown once)", "key.secret"),
+                    ],
                 )
             }
             Self::List { cursor } => output.rows(&api.get(&with_query("/api/v1/tenants", &[("cursor", cursor)])).await?, COLUMNS),
             Self::Show { name } => output.fields(&api.get(&format!("/api/v1/tenants/{}", escaped(&name))).await?, COLUMNS),
-            Self::State { name, state, reason, grace_days } => {
+            Self::State {
+                name,
+                state,
+                reason,
+                grace_days,
+            } => {
                 let body = json!({"state": state, "reason": reason, "grace_days": grace_days});
-                output.fields(&api.json(Method::PATCH, &format!("/api/v1/tenants/{}", escaped(&name)), Some(&body)).await?, COLUMNS)
+                output.fields(
+                    &api.json(Method::PATCH, &format!("/api/v1/tenants/{}", escaped(&name)), Some(&body))
+                        .await?,
+                    COLUMNS,
+                )
             }
             Self::OpenOutbound { name } => {
                 let body = json!({"trial_outbound": true});
-                output.fields(&api.json(Method::PATCH, &format!("/api/v1/tenants/{}", escaped(&name)), Some(&body)).await?, COLUMNS)
+                output.fields(
+                    &api.json(Method::PATCH, &format!("/api/v1/tenants/{}", escaped(&name)), Some(&body))
+                        .await?,
+                    COLUMNS,
+                )
             }
         }
     }

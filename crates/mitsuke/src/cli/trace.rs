@@ -93,7 +93,11 @@ impl Trace {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
         if let Some(id) = &self.id {
             let trace = session.api.get(&format!("/api/v1/tracking/{}", escaped(id))).await?;
-            return if session.output.is_json() { session.output.value(&trace) } else { story(&trace) };
+            return if session.output.is_json() {
+                session.output.value(&trace)
+            } else {
+                story(&trace)
+            };
         }
         let query = [
             ("tenant", session.tenant_given().map(str::to_owned)),
@@ -124,12 +128,29 @@ impl Trace {
             ("cursor", self.cursor),
         ];
         let page = session.api.get(&with_query("/api/v1/tracking", &query)).await?;
-        let rows: Vec<Value> = page.get("items").and_then(Value::as_array).into_iter().flatten().map(summary).collect();
+        let rows: Vec<Value> = page
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(summary)
+            .collect();
         let shown = serde_json::json!({"items": rows, "next": page.get("next")});
         if session.output.is_json() {
             return session.output.value(&page);
         }
-        session.output.rows(&shown, &[("id", "id"), ("time", "at"), ("direction", "direction"), ("sender", "sender"), ("recipients", "recipients"), ("subject", "subject"), ("state", "state")])
+        session.output.rows(
+            &shown,
+            &[
+                ("id", "id"),
+                ("time", "at"),
+                ("direction", "direction"),
+                ("sender", "sender"),
+                ("recipients", "recipients"),
+                ("subject", "subject"),
+                ("state", "state"),
+            ],
+        )
     }
 }
 
@@ -149,8 +170,15 @@ fn text(value: &Value, field: &str) -> String {
 fn summary(trace: &Value) -> Value {
     let of = |kind: &str, field: &str| -> Vec<String> { events(trace).filter(|e| text(e, "e") == kind).map(|e| text(e, field)).collect() };
     const FATES: [&str; 8] = ["refused", "queued", "held", "deferred", "delivered", "failed", "expired", "deleted"];
-    let last = events(trace).map(|e| text(e, "e")).rfind(|kind| FATES.contains(&kind.as_str())).unwrap_or_default();
-    let reason = events(trace).filter_map(|e| e.get("reason")?.as_str()).next_back().map(|r| format!(" ({r})")).unwrap_or_default();
+    let last = events(trace)
+        .map(|e| text(e, "e"))
+        .rfind(|kind| FATES.contains(&kind.as_str()))
+        .unwrap_or_default();
+    let reason = events(trace)
+        .filter_map(|e| e.get("reason")?.as_str())
+        .next_back()
+        .map(|r| format!(" ({r})"))
+        .unwrap_or_default();
     let mut recipients = of("rcpt", "recipient");
     if recipients.is_empty() {
         recipients = of("queued", "recipient");
@@ -164,7 +192,12 @@ fn summary(trace: &Value) -> Value {
 
 /// The whole life of one message, a line an event.
 fn story(trace: &Value) -> Result<()> {
-    say(&format!("{}  {}  {}", text(trace, "id"), text(trace, "direction"), text(trace, "tenant")))?;
+    say(&format!(
+        "{}  {}  {}",
+        text(trace, "id"),
+        text(trace, "direction"),
+        text(trace, "tenant")
+    ))?;
     for event in events(trace) {
         let fields: Vec<String> = event
             .as_object()
@@ -173,7 +206,12 @@ fn story(trace: &Value) -> Result<()> {
             .filter(|(name, value)| !matches!(name.as_str(), "e" | "at") && !value.is_null())
             .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             .collect();
-        say(&format!("{}  {:<10} {}", text(event, "at"), text(event, "e"), shown(&fields.join("  "))))?;
+        say(&format!(
+            "{}  {:<10} {}",
+            text(event, "at"),
+            text(event, "e"),
+            shown(&fields.join("  "))
+        ))?;
     }
     if let Some(related) = trace.get("related").and_then(Value::as_array) {
         let ids: Vec<&str> = related.iter().filter_map(Value::as_str).collect();

@@ -7,7 +7,6 @@ use config::{Node, Problem, ProblemKind};
 use mail::Timestamp;
 use net::tls::{CertificateFiles, Roots, RootsSource, SelfSigned, ServerTls, ServerTlsSettings};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Everything.
 #[must_use]
@@ -22,13 +21,22 @@ pub fn machine(node: &Node) -> Vec<Problem> {
             tell(at, ProblemKind::Missing, format!("{} cannot be written: {e}", folder.display()));
         }
     }
-    match Roots::load(&RootsSource::System { extra: node.tls_roots.clone() }) {
+    match Roots::load(&RootsSource::System {
+        extra: node.tls_roots.clone(),
+    }) {
         Err(e) => tell("tls.roots", ProblemKind::Malformed, e.to_string()),
         Ok(roots) if !node.tls.is_empty() => {
             for (i, files) in node.tls.iter().enumerate() {
                 let settings = ServerTlsSettings {
-                    certificates: vec![CertificateFiles { names: Vec::new(), certificate: files.certificate.clone(), key: files.key.clone() }],
-                    self_signed: SelfSigned { directory: node.data_dir.join("tls"), names: Vec::new() },
+                    certificates: vec![CertificateFiles {
+                        names: Vec::new(),
+                        certificate: files.certificate.clone(),
+                        key: files.key.clone(),
+                    }],
+                    self_signed: SelfSigned {
+                        directory: node.data_dir.join("tls"),
+                        names: Vec::new(),
+                    },
                     roots: roots.clone(),
                 };
                 if let Err(e) = ServerTls::load(settings, now()) {
@@ -42,7 +50,11 @@ pub fn machine(node: &Node) -> Vec<Problem> {
     if std::os::unix::net::UnixStream::connect(&node.control_socket).is_err() {
         for (i, listener) in node.listeners.iter().enumerate() {
             if let Err(e) = std::net::TcpListener::bind(listener.address) {
-                tell(&format!("listeners[{i}].address"), ProblemKind::Conflict, format!("{}: {e}", listener.address));
+                tell(
+                    &format!("listeners[{i}].address"),
+                    ProblemKind::Conflict,
+                    format!("{}: {e}", listener.address),
+                );
             }
         }
         if let Some(text) = database(node) {

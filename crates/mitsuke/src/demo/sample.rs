@@ -61,7 +61,11 @@ pub(super) async fn run(owner: &Api, ports: Ports) -> Result<()> {
 }
 
 async fn send(port: u16, sample: &Sample, number: usize) -> Result<String> {
-    let mut wire = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await.context("connect to the demonstration's SMTP door")?);
+    let mut wire = BufReader::new(
+        TcpStream::connect(("127.0.0.1", port))
+            .await
+            .context("connect to the demonstration's SMTP door")?,
+    );
     reply(&mut wire).await?;
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string();
     let message = format!(
@@ -74,7 +78,12 @@ async fn send(port: u16, sample: &Sample, number: usize) -> Result<String> {
         sample.body
     );
     let mut last = String::new();
-    for command in ["EHLO client.sender.example".to_owned(), format!("MAIL FROM:<{}>", sample.from), format!("RCPT TO:<{}>", sample.to), "DATA".into()] {
+    for command in [
+        "EHLO client.sender.example".to_owned(),
+        format!("MAIL FROM:<{}>", sample.from),
+        format!("RCPT TO:<{}>", sample.to),
+        "DATA".into(),
+    ] {
         wire.write_all(format!("{command}\r\n").as_bytes()).await?;
         last = reply(&mut wire).await?;
         if !last.starts_with(['2', '3']) {
@@ -92,7 +101,9 @@ async fn send(port: u16, sample: &Sample, number: usize) -> Result<String> {
 async fn reply(wire: &mut BufReader<TcpStream>) -> Result<String> {
     loop {
         let mut line = String::new();
-        let read = tokio::time::timeout(Duration::from_secs(30), wire.read_line(&mut line)).await.context("the server said nothing for 30 s")??;
+        let read = tokio::time::timeout(Duration::from_secs(30), wire.read_line(&mut line))
+            .await
+            .context("the server said nothing for 30 s")??;
         anyhow::ensure!(read > 0, "the server closed the connection");
         if line.as_bytes().get(3) != Some(&b'-') {
             return Ok(line.trim_end().to_owned());
@@ -102,8 +113,16 @@ async fn reply(wire: &mut BufReader<TcpStream>) -> Result<String> {
 
 /// What tracking says of a sample, once it has come to rest.
 async fn fate(owner: &Api, sample: &Sample, reply: &str) -> Result<Vec<String>> {
-    let id = reply.rsplit("queue id ").next().filter(|_| reply.starts_with("250")).map(|id| id.trim_end_matches('.').to_owned());
-    let reference = reply.split("ref=").nth(1).and_then(|r| r.split_whitespace().next()).map(str::to_owned);
+    let id = reply
+        .rsplit("queue id ")
+        .next()
+        .filter(|_| reply.starts_with("250"))
+        .map(|id| id.trim_end_matches('.').to_owned());
+    let reference = reply
+        .split("ref=")
+        .nth(1)
+        .and_then(|r| r.split_whitespace().next())
+        .map(str::to_owned);
     let path = match (&id, &reference) {
         (Some(id), _) => format!("/api/v1/tracking?queue_id={}", escaped(id)),
         (None, Some(reference)) => format!("/api/v1/tracking?reference={}", escaped(reference)),
@@ -111,7 +130,11 @@ async fn fate(owner: &Api, sample: &Sample, reply: &str) -> Result<Vec<String>> 
     };
     for _ in 0..100 {
         let page = owner.get(&path).await?;
-        let events: Vec<Value> = page.pointer("/items/0/events").and_then(Value::as_array).cloned().unwrap_or_default();
+        let events: Vec<Value> = page
+            .pointer("/items/0/events")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let rest = events.iter().rev().find(|e| AT_REST.contains(&e["e"].as_str().unwrap_or_default()));
         if let Some(event) = rest {
             let kind = event["e"].as_str().unwrap_or_default();

@@ -12,7 +12,14 @@ use std::time::Duration;
 
 /// The node file: loopback, high ports, a static zone instead of DNS.
 pub(super) fn node_file(ports: Ports) -> String {
-    let Ports { mx, submission, submissions, api, web, .. } = ports;
+    let Ports {
+        mx,
+        submission,
+        submissions,
+        api,
+        web,
+        ..
+    } = ports;
     format!(
         r#"# Made by `mitsuke demo`, written anew at each start.
 base = "mitsuke.localhost"
@@ -82,14 +89,30 @@ pub(super) async fn tenant(operator: &Api, folder: &Path, ports: Ports) -> Resul
     match operator.get(&format!("/api/v1/tenants/{TENANT}")).await {
         Ok(_) => {}
         Err(e) if e.downcast_ref::<Problem>().is_some_and(|p| p.status == 404) => {
-            operator.post("/api/v1/tenants", &json!({"name": TENANT, "title": "デモ / Demonstration"})).await?;
-            let made = operator.post(&format!("/api/v1/tenants/{TENANT}/keys"), &json!({"name": "first owner", "role": "owner"})).await?;
-            keep(&key_file, made.get("secret").and_then(Value::as_str).context("the API gave no key")?)?;
+            operator
+                .post("/api/v1/tenants", &json!({"name": TENANT, "title": "デモ / Demonstration"}))
+                .await?;
+            let made = operator
+                .post(
+                    &format!("/api/v1/tenants/{TENANT}/keys"),
+                    &json!({"name": "first owner", "role": "owner"}),
+                )
+                .await?;
+            keep(
+                &key_file,
+                made.get("secret").and_then(Value::as_str).context("the API gave no key")?,
+            )?;
         }
         Err(e) => return Err(e),
     }
-    let key = std::fs::read_to_string(&key_file).with_context(|| format!("read {}", key_file.display()))?.trim().to_owned();
-    let owner = Api::new(Door::Url { url: format!("http://127.0.0.1:{}", ports.api), key: key.clone() });
+    let key = std::fs::read_to_string(&key_file)
+        .with_context(|| format!("read {}", key_file.display()))?
+        .trim()
+        .to_owned();
+    let owner = Api::new(Door::Url {
+        url: format!("http://127.0.0.1:{}", ports.api),
+        key: key.clone(),
+    });
     settings(&owner, ports).await?;
     Ok(key)
 }
@@ -108,9 +131,21 @@ async fn settings(owner: &Api, ports: Ports) -> Result<()> {
     match owner.get(&path).await {
         Ok(_) => drop(owner.json(Method::PATCH, &path, Some(&json!({"settings": settings}))).await?),
         Err(e) if e.downcast_ref::<Problem>().is_some_and(|p| p.status == 404) => {
-            owner.post(&format!("/api/v1/tenants/{TENANT}/domains"), &json!({"name": DOMAIN, "settings": settings})).await?;
+            owner
+                .post(
+                    &format!("/api/v1/tenants/{TENANT}/domains"),
+                    &json!({"name": DOMAIN, "settings": settings}),
+                )
+                .await?;
             let list = "address,display_name\r\ntaro@castle.example,山田太郎\r\nhanako@castle.example,佐藤花子\r\n";
-            owner.send(Method::POST, &format!("{path}/recipients/import?origin=demo.csv"), "text/csv", list.as_bytes().to_vec()).await?;
+            owner
+                .send(
+                    Method::POST,
+                    &format!("{path}/recipients/import?origin=demo.csv"),
+                    "text/csv",
+                    list.as_bytes().to_vec(),
+                )
+                .await?;
         }
         Err(e) => return Err(e),
     }
@@ -126,6 +161,11 @@ async fn settings(owner: &Api, ports: Ports) -> Result<()> {
 
 /// The key's file, for its owner's eyes only.
 fn keep(path: &Path, key: &str) -> Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     writeln!(file, "{key}").with_context(|| format!("write {}", path.display()))
 }

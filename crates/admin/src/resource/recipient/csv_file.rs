@@ -23,13 +23,18 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
     }
     let text = decode(bytes, charset)?;
     if text.contains('\0') {
-        return Err(Problem::malformed("the file has NUL characters: it is no CSV text (UTF-16 is not read; save as UTF-8)"));
+        return Err(Problem::malformed(
+            "the file has NUL characters: it is no CSV text (UTF-16 is not read; save as UTF-8)",
+        ));
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|e| Problem::malformed(e.to_string()))?.clone();
     let names: Vec<String> = header.iter().map(|h| h.trim().to_ascii_lowercase()).collect();
     if let Some(unknown) = names.iter().find(|n| !COLUMNS.contains(&n.as_str())) {
-        return Err(Problem::malformed(format!("unknown column {unknown:?}; known: {}", COLUMNS.join(", "))));
+        return Err(Problem::malformed(format!(
+            "unknown column {unknown:?}; known: {}",
+            COLUMNS.join(", ")
+        )));
     }
     if !names.iter().any(|n| n == "address") {
         return Err(Problem::malformed("the header line has no column `address`"));
@@ -37,12 +42,18 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for record in reader.records() {
         if rows.len() >= ROWS_MAX {
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a file has at most {ROWS_MAX} rows")));
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                format!("a file has at most {ROWS_MAX} rows"),
+            ));
         }
-        match record.map_err(|e| (e.position().map_or(0, csv::Position::line), e.to_string())).and_then(|r| {
-            let line = r.position().map_or(0, csv::Position::line);
-            row(&names, &r, domain).map_err(|text| (line, text))
-        }) {
+        match record
+            .map_err(|e| (e.position().map_or(0, csv::Position::line), e.to_string()))
+            .and_then(|r| {
+                let line = r.position().map_or(0, csv::Position::line);
+                row(&names, &r, domain).map_err(|text| (line, text))
+            }) {
             Ok(row) => rows.push(row),
             Err((line, text)) if wrong.len() < PROBLEMS_MAX => wrong.push(RowProblem { line, text }),
             Err(_) => {}
@@ -52,17 +63,26 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
         return Ok(rows);
     }
     let detail = format!("{} rows are wrong; nothing was imported", wrong.len());
-    Err(Problem { rows: wrong, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows", detail) })
+    Err(Problem {
+        rows: wrong,
+        ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows", detail)
+    })
 }
 
 fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Problem> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let cp932 = || {
         let (text, _, broken) = encoding_rs::SHIFT_JIS.decode(bytes);
-        if broken { Err(Problem::malformed("the file is neither UTF-8 nor CP932")) } else { Ok(text.into_owned()) }
+        if broken {
+            Err(Problem::malformed("the file is neither UTF-8 nor CP932"))
+        } else {
+            Ok(text.into_owned())
+        }
     };
     match charset.map(str::to_ascii_lowercase).as_deref() {
-        Some("utf-8" | "utf8") => std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Problem::malformed("the file is not UTF-8")),
+        Some("utf-8" | "utf8") => std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|_| Problem::malformed("the file is not UTF-8")),
         Some("cp932" | "shift_jis" | "shift-jis" | "windows-31j") => cp932(),
         Some(other) => Err(Problem::malformed(format!("charset {other:?}: utf-8 or cp932"))),
         None => std::str::from_utf8(bytes).map(str::to_owned).or_else(|_| cp932()),
@@ -74,14 +94,28 @@ fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<
         return Err(format!("{} cells where the header line has {}", record.len(), names.len()));
     }
     let cell = |name: &str| {
-        let raw = names.iter().position(|n| n == name).and_then(|i| record.get(i)).unwrap_or_default().trim();
-        raw.strip_prefix('\'').filter(|rest| rest.starts_with(['=', '+', '-', '@', '\t'])).unwrap_or(raw)
+        let raw = names
+            .iter()
+            .position(|n| n == name)
+            .and_then(|i| record.get(i))
+            .unwrap_or_default()
+            .trim();
+        raw.strip_prefix('\'')
+            .filter(|rest| rest.starts_with(['=', '+', '-', '@', '\t']))
+            .unwrap_or(raw)
     };
     if record.iter().any(|c| c.chars().count() > CELL_LETTERS_MAX) {
         return Err(format!("a cell has more than {CELL_LETTERS_MAX} characters"));
     }
     let local = local_part(cell("address"), domain)?;
-    let list = |name: &str| cell(name).split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let list = |name: &str| {
+        cell(name)
+            .split(';')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let aliases = list("aliases").iter().map(|a| local_part(a, domain)).collect::<Result<_, _>>()?;
     let some = |name: &str| Some(cell(name)).filter(|c| !c.is_empty()).map(str::to_owned);
     let language = some("language").map(|l| l.to_ascii_lowercase());
@@ -124,7 +158,13 @@ pub(super) fn write(domain: &Domain, rows: &[RecipientRow]) -> Vec<u8> {
             r.language.clone().unwrap_or_default(),
             r.enabled.to_string(),
         ]
-        .map(|cell| if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell })
+        .map(|cell| {
+            if cell.starts_with(['=', '+', '-', '@', '\t']) {
+                format!("'{cell}")
+            } else {
+                cell
+            }
+        })
     }));
     for line in lines {
         // Writing to memory does not fail.
@@ -147,7 +187,11 @@ mod tests {
     fn utf8_and_cp932_are_read_and_the_list_round_trips() {
         let text = "address,display_name,aliases,enabled\r\nTaro@example.com,山田太郎,yamada@example.com;t.yamada@example.com,\r\nhanako@example.com,=SUM(A1),,no\r\n";
         let (cp932, _, _) = encoding_rs::SHIFT_JIS.encode(text);
-        for bytes in [text.as_bytes().to_vec(), [b"\xef\xbb\xbf", text.as_bytes()].concat(), cp932.into_owned()] {
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            cp932.into_owned(),
+        ] {
             let rows = read(&bytes, None, &domain()).unwrap();
             assert_eq!(rows.len(), 2);
             assert_eq!((rows[0].local.as_str(), rows[0].display_name.as_str()), ("taro", "山田太郎"));
@@ -164,7 +208,11 @@ mod tests {
         let text = "address,enabled\ntaro@example.com,maybe\nx@other.example,\nnoaddress,\ngood@example.com,\n";
         let problem = read(text.as_bytes(), None, &domain()).unwrap_err();
         assert_eq!(problem.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 4]);
-        for (bad, word) in [("mail,name\n", "unknown column"), ("display_name\nx\n", "address"), ("address\na\0b@example.com\n", "NUL")] {
+        for (bad, word) in [
+            ("mail,name\n", "unknown column"),
+            ("display_name\nx\n", "address"),
+            ("address\na\0b@example.com\n", "NUL"),
+        ] {
             assert!(read(bad.as_bytes(), None, &domain()).unwrap_err().detail.contains(word), "{bad}");
         }
     }
