@@ -11,9 +11,11 @@ pub mod document;
 pub mod live;
 pub mod node;
 pub mod problem;
+mod table;
 
 pub use check::{CheckContext, Target, TargetHost, check_name, looks_like};
 pub use document::{DomainDocument, SystemDocument, TenantDocument};
 pub use live::{DomainState, Live, LiveDomain, LiveTenant, TenantState};
 pub use node::Node;
 pub use problem::{Problem, ProblemKind};
+pub use table::settings_table;

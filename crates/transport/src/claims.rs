@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use judge::{Step, judge};
 use look::Report;
 use mail::{Domain, TenantId, Timestamp};
+use net::resolver::Resolver;
 use std::sync::Arc;
 use std::time::Duration;
 use store::control::audit::{self, AuditEntry, Change};
@@ -93,7 +94,7 @@ impl Claims {
         }
         let key = name.clone();
         if let Some(claim) = desk.store.read(move |tx| domain::get(tx, tenant, &key)).await? {
-            look_at(desk, claim).await?;
+            look_at(&Eyes::of(desk), claim).await?;
             self.settings.refresh().await?;
         }
         Ok(true)
@@ -135,7 +136,7 @@ async fn look_at_all(desk: &Arc<Desk>, due: Vec<DomainClaim>) -> Result<(), Stor
             outcome = Err(error);
         }
         let desk = Arc::clone(desk);
-        looks.spawn(async move { look_at(&desk, claim).await });
+        looks.spawn(async move { look_at(&Eyes::of(&desk), claim).await });
     }
     while let Some(look) = looks.join_next().await {
         if let Ok(Err(error)) = look {
@@ -145,22 +146,36 @@ async fn look_at_all(desk: &Arc<Desk>, due: Vec<DomainClaim>) -> Result<(), Stor
     outcome
 }
 
+/// What a look needs.
+struct Eyes<'a> {
+    store: &'a Store,
+    resolver: &'a Resolver,
+    base: &'a Domain,
+    now: Timestamp,
+}
+
+impl<'a> Eyes<'a> {
+    fn of(desk: &'a Desk) -> Self {
+        Self { store: &desk.store, resolver: &desk.resolver, base: &desk.node.base, now: desk.now() }
+    }
+}
+
 /// Takes a claim, asks DNS, does what follows.
-async fn look_at(desk: &Desk, claim: DomainClaim) -> Result<(), StoreError> {
-    let (now, taken) = (desk.now(), claim.clone());
-    if !desk.store.write(move |tx| domain::take(tx, &taken, now.after(TAKEN_FOR))).await? {
+async fn look_at(eyes: &Eyes<'_>, claim: DomainClaim) -> Result<(), StoreError> {
+    let (now, taken) = (eyes.now, claim.clone());
+    if !eyes.store.write(move |tx| domain::take(tx, &taken, now.after(TAKEN_FOR))).await? {
         return Ok(());
     }
     let id = claim.tenant;
-    let tenant = desk.store.read(move |tx| tenant::get(tx, id).map_err(as_store)).await?;
+    let tenant = eyes.store.read(move |tx| tenant::get(tx, id).map_err(as_store)).await?;
     let before = Report::parse(&claim.report);
     let report = match look::wanted(&claim, before.as_ref(), now) {
         None => None,
-        Some(wanted) => Some(look::look(&desk.resolver, &claim, &tenant.name, &desk.node.base, wanted, before.as_ref(), now).await),
+        Some(wanted) => Some(look::look(eyes.resolver, &claim, &tenant.name, eyes.base, wanted, before.as_ref(), now).await),
     };
     let judgement = judge(&claim, before.as_ref(), report.as_ref(), now);
     let report = report.or(before).map_or_else(|| "{}".to_owned(), |r| r.to_json());
-    desk.store
+    eyes.store
         .write(move |tx| {
             for step in judgement.steps {
                 match take_step(tx, &claim, step, now) {
@@ -235,3 +250,6 @@ fn as_store(error: ControlError) -> StoreError {
         other => StoreError::Data(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

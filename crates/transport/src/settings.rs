@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::control::live::{self, Snapshot};
-use store::control::{domain, revision, tenant};
+use store::control::{ControlError, domain, revision, tenant};
 use store::{Store, StoreError};
 use tokio::sync::Mutex;
 
@@ -22,6 +22,8 @@ use tokio::sync::Mutex;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tenants loaded at a time at start-up.
 const PAGE: usize = 500;
+/// How far back a readable revision is looked for when the newest cannot be read.
+const EARLIER_REVISIONS: i64 = 20;
 
 /// The settings and what is known of their age.
 pub struct Settings {
@@ -38,11 +40,11 @@ impl Settings {
     /// # Errors
     /// Of the store.
     pub async fn load(store: Store, clock: Clock) -> Result<Arc<Self>, StoreError> {
-        let (generation, system, snapshots) = store.read(everything).await?;
+        let (generation, system, tenants) = store.read(everything).await?;
         let mut live = Live { loaded_at: Some(clock.now()), ..Live::default() };
         take_system(&mut live, &system);
-        for snapshot in snapshots {
-            take_tenant(&mut live, snapshot.tenant.id, Some(snapshot));
+        for tenant in tenants {
+            take_tenant(&mut live, tenant);
         }
         index(&mut live);
         Ok(Arc::new(Self { store, clock, live: Arc::new(ArcSwap::from_pointee(live)), generation: Mutex::new(generation) }))
@@ -61,25 +63,28 @@ impl Settings {
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let mut generation = self.generation.lock().await;
         let since = *generation;
-        let (now, system, changed) = self.store.read(move |tx| changes(tx, since)).await?;
-        if now == since {
+        let changes = self.store.read(move |tx| changes(tx, since)).await?;
+        if changes.generation == since {
             return Ok(());
         }
         let mut live = Live::clone(&self.live.load());
         live.loaded_at = Some(self.clock.now());
-        if let Some(system) = system {
+        if let Some(system) = changes.system {
             take_system(&mut live, &system);
         }
-        for (id, snapshot) in changed {
-            take_tenant(&mut live, id, snapshot);
+        for id in changes.gone {
+            live.tenants.remove(&id);
+        }
+        for tenant in changes.tenants {
+            take_tenant(&mut live, tenant);
         }
         index(&mut live);
         self.live.store(Arc::new(live));
-        *generation = now;
+        *generation = changes.generation;
         Ok(())
     }
 
-    /// Looks for changes until shutdown.
+    /// Looks for changes until shutdown. Waits on the clock of the machine: settings of other nodes arrive in real time.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let mut failed = false;
         loop {
@@ -99,37 +104,81 @@ impl Settings {
     }
 }
 
-type Everything = (i64, revision::Revision, Vec<Snapshot>);
+/// A tenant as the store has it.
+struct Loaded {
+    snapshot: Snapshot,
+    /// The newest revision, or when it cannot be read the newest that can.
+    settings: Option<(i64, TenantDocument)>,
+}
+
+type Everything = (i64, revision::Revision, Vec<Loaded>);
 
 fn everything(tx: &mut dyn store::sql::Tx) -> Result<Everything, StoreError> {
     let generation = live::generation(tx)?;
     let system = revision::newest(tx, TenantId::OPERATOR)?;
-    let mut snapshots = Vec::new();
+    let mut loaded = Vec::new();
     let mut after = None;
     loop {
         let page = tenant::page(tx, after, PAGE).map_err(|e| StoreError::Data(e.to_string()))?;
-        let Some(last) = page.last() else { return Ok((generation, system, snapshots)) };
+        let Some(last) = page.last() else { return Ok((generation, system, loaded)) };
         after = Some(last.id);
         for tenant in &page {
-            snapshots.extend(live::load(tx, tenant.id)?);
+            loaded.extend(load(tx, tenant.id)?);
         }
     }
 }
 
-type Changed = (i64, Option<revision::Revision>, Vec<(TenantId, Option<Snapshot>)>);
+struct Changes {
+    generation: i64,
+    system: Option<revision::Revision>,
+    tenants: Vec<Loaded>,
+    gone: Vec<TenantId>,
+}
 
-fn changes(tx: &mut dyn store::sql::Tx, since: i64) -> Result<Changed, StoreError> {
-    let changes = live::changes_since(tx, since)?;
-    let mut system = None;
-    let mut changed = Vec::new();
-    for id in changes.tenants {
-        if id == TenantId::OPERATOR {
-            system = Some(revision::newest(tx, id)?);
-        } else {
-            changed.push((id, live::load(tx, id)?));
+fn changes(tx: &mut dyn store::sql::Tx, since: i64) -> Result<Changes, StoreError> {
+    let changed = live::changes_since(tx, since)?;
+    if changed.tenants.contains(&TenantId::OPERATOR) {
+        // What tenants may has changed as well.
+        let (generation, system, tenants) = everything(tx)?;
+        let is_gone = |id: &TenantId| *id != TenantId::OPERATOR && !tenants.iter().any(|t| t.snapshot.tenant.id == *id);
+        let gone = changed.tenants.iter().copied().filter(is_gone).collect();
+        return Ok(Changes { generation, system: Some(system), tenants, gone });
+    }
+    let mut changes = Changes { generation: changed.generation, system: None, tenants: Vec::new(), gone: Vec::new() };
+    for id in changed.tenants {
+        match load(tx, id)? {
+            Some(loaded) => changes.tenants.push(loaded),
+            None => changes.gone.push(id),
         }
     }
-    Ok((changes.generation, system, changed))
+    Ok(changes)
+}
+
+fn load(tx: &mut dyn store::sql::Tx, id: TenantId) -> Result<Option<Loaded>, StoreError> {
+    let Some(snapshot) = live::load(tx, id)? else { return Ok(None) };
+    let newest = snapshot.settings.number;
+    let mut settings = read(id, newest, &snapshot.settings.document);
+    for number in (newest.saturating_sub(EARLIER_REVISIONS)..newest).rev() {
+        if settings.is_some() || number < 1 {
+            break;
+        }
+        settings = match revision::get(tx, id, number) {
+            Ok(earlier) => read(id, number, &earlier.document),
+            Err(ControlError::Store(error)) => return Err(error),
+            Err(_) => None,
+        };
+    }
+    Ok(Some(Loaded { snapshot, settings }))
+}
+
+fn read(id: TenantId, number: i64, document: &str) -> Option<(i64, TenantDocument)> {
+    match serde_json::from_str(document) {
+        Ok(document) => Some((number, document)),
+        Err(error) => {
+            tracing::error!(%error, tenant = id.0, revision = number, "settings of a tenant cannot be read; the last good ones stay in force");
+            None
+        }
+    }
 }
 
 fn take_system(live: &mut Live, revision: &revision::Revision) {
@@ -139,14 +188,18 @@ fn take_system(live: &mut Live, revision: &revision::Revision) {
     }
 }
 
-fn take_tenant(live: &mut Live, id: TenantId, snapshot: Option<Snapshot>) {
-    let Some(snapshot) = snapshot else {
-        live.tenants.remove(&id);
-        return;
-    };
-    let settings = match serde_json::from_str::<TenantDocument>(&snapshot.settings.document) {
-        Ok(settings) => settings,
-        Err(error) => return tracing::error!(%error, tenant = id.0, "a tenant's settings cannot be read; the last good ones stay"),
+fn take_tenant(live: &mut Live, loaded: Loaded) {
+    let Loaded { snapshot, settings } = loaded;
+    let id = snapshot.tenant.id;
+    let mut state = tenant_state(snapshot.tenant.state);
+    let last_good = || live.tenants.get(&id).map(|old| (old.revision, old.settings.clone()));
+    let (revision, settings) = match settings.or_else(last_good) {
+        Some((number, document)) => (number, document.bounded(&live.system)),
+        None => {
+            // Nothing can be read: mail waits at its senders instead of being refused for good.
+            state = TenantState::Suspended;
+            (0, TenantDocument::default())
+        }
     };
     let domains = snapshot
         .domains
@@ -157,15 +210,7 @@ fn take_tenant(live: &mut Live, id: TenantId, snapshot: Option<Snapshot>) {
             (claim.name.clone(), Arc::new(LiveDomain { name: claim.name.clone(), state, settings: own }))
         })
         .collect();
-    let made = LiveTenant {
-        id,
-        name: snapshot.tenant.name,
-        state: tenant_state(snapshot.tenant.state),
-        trial_outbound: snapshot.tenant.trial_outbound,
-        revision: snapshot.settings.number,
-        settings,
-        domains,
-    };
+    let made = LiveTenant { id, name: snapshot.tenant.name, state, trial_outbound: snapshot.tenant.trial_outbound, revision, settings, domains };
     live.tenants.insert(id, Arc::new(made));
 }
 
@@ -209,3 +254,6 @@ fn index(live: &mut Live) {
     }
     (live.domains, live.provider_domains) = (domains, provider_domains);
 }
+
+#[cfg(test)]
+mod tests;

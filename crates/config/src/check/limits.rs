@@ -16,7 +16,7 @@ fn of_system<T>(system: &SystemDocument, field: impl Fn(&Limits) -> Option<T>) -
 }
 
 /// Whether `rate` is at most `factor` times `of`.
-pub(crate) fn is_within(rate: Rate, of: Rate, factor: u32) -> bool {
+fn is_within(rate: Rate, of: Rate, factor: u32) -> bool {
     u128::from(rate.messages) * u128::from(of.per_s) <= u128::from(factor) * u128::from(of.messages) * u128::from(rate.per_s)
 }
 
@@ -182,4 +182,25 @@ pub(super) fn check_harvest(f: &mut Findings, harvest: &Harvest, scope: Scope, s
         f.range("session", harvest.session, 1..=max(system.harvest.session, 10).max(1));
         f.range("ip", harvest.ip, 1..=max(system.harvest.ip, 50).max(1));
     });
+}
+
+impl Limits {
+    /// Takes back what goes beyond the operator's figures: they may have been lowered since this was saved.
+    pub(crate) fn bound(&mut self, system: &SystemDocument) {
+        let factor = of_system(system, |l| l.raise_factor_max).unwrap_or(1);
+        let bound = |rate: &mut Option<Rate>, of: Option<Rate>| {
+            if let (Some(own), Some(of)) = (*rate, of)
+                && !is_within(own, of, factor)
+            {
+                *rate = Some(Rate { messages: of.messages.saturating_mul(factor), per_s: of.per_s });
+            }
+        };
+        bound(&mut self.rate_client_inbound, of_system(system, |l| l.rate_client_inbound));
+        bound(&mut self.rate_client_outbound, of_system(system, |l| l.rate_client_outbound));
+        bound(&mut self.rate_recipient, of_system(system, |l| l.rate_recipient));
+        bound(&mut self.rate_sender, of_system(system, |l| l.rate_sender));
+        if let Some(cap) = of_system(system, |l| l.message_bytes_cap) {
+            self.message_bytes_max = self.message_bytes_max.map(|own| own.min(cap));
+        }
+    }
 }

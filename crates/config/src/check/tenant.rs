@@ -2,7 +2,7 @@
 
 use super::tls::{check_min, check_peers_inbound, check_peers_outbound, check_routes};
 use super::{CheckContext, Findings, Scope, domain, is_plain, is_sha256, limits, name, queue};
-use crate::document::{Branding, Contacts, Proof, RelayCredential, TenantDocument, TrackingSettings};
+use crate::document::{Branding, Contacts, Proof, RelayCredential, SystemDocument, TenantDocument, TlsMin, TrackingSettings};
 use crate::problem::{Problem, ProblemKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -75,7 +75,9 @@ impl TenantDocument {
         limits::check_harvest(f, &self.harvest, Scope::Tenant, context.system);
         f.range("directory_guard_percent", self.directory_guard_percent, 1..=50);
         f.each("soft_reasons", &self.soft_reasons, |f, reason| {
-            if !SWITCHABLE.contains(reason) {
+            if SWITCHABLE.contains(reason) {
+                f.not_available("", &format!("the check behind {reason}"));
+            } else {
                 f.tell("", ProblemKind::OutOfRange, format!("{reason} cannot be switched"));
             }
         });
@@ -90,6 +92,17 @@ impl TenantDocument {
             });
         }
         findings.found
+    }
+
+    /// The document as it takes effect under these settings of the operator, which may have become stricter since it was saved.
+    #[must_use]
+    pub fn bounded(mut self, system: &SystemDocument) -> Self {
+        self.limits.bound(system);
+        self.domains.values_mut().for_each(|d| d.limits.bound(system));
+        let stricter = |own: Option<TlsMin>, above: Option<TlsMin>| own.max(above);
+        self.tls_min_inbound = stricter(self.tls_min_inbound, system.tls_min_inbound);
+        self.tls_min_outbound = stricter(self.tls_min_outbound, system.tls_min_outbound);
+        self
     }
 }
 

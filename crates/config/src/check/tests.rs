@@ -90,7 +90,7 @@ fn tenant_fields() {
     for (percent, expect) in [(0, Some(OutOfRange)), (1, None), (50, None), (51, Some(OutOfRange))] {
         tenant("directory_guard_percent", json!(percent), expect);
     }
-    tenant("soft_reasons", json!(["SPAM", "SPF-FAIL"]), None);
+    tenant("soft_reasons", json!(["SPAM"]), Some(NotAvailable));
     tenant("soft_reasons", json!(["NO-DOMAIN"]), Some(OutOfRange));
     tenant("tracking", json!({"retention_days": 29}), Some(OutOfRange));
     tenant("tracking", json!({"retention_days": 2557, "transcript_days": 0}), None);
@@ -207,6 +207,28 @@ fn limits_by_scope() {
         Some(("limits.message_bytes_max", Conflict)),
     );
     system(json!({"limits": {"command_idle_s": 1, "data_idle_s": 1, "session_s": 1}}), None);
+}
+
+#[test]
+fn what_the_operator_lowered_later_takes_effect() {
+    let document: TenantDocument = serde_json::from_value(json!({
+        "limits": {"rate_sender": {"messages": 5_000, "per_s": 600}, "message_bytes_max": 200 << 20},
+        "tls_min_inbound": "1.3",
+        "domains": {"a.example": {"limits": {"rate_recipient": {"messages": 100, "per_s": 60}, "message_bytes_max": 2 << 20}}},
+    }))
+    .unwrap();
+    assert_eq!(document.check(&context()), []);
+    let system: SystemDocument = serde_json::from_value(json!({
+        "limits": {"rate_sender": {"messages": 10, "per_s": 60}, "raise_factor_max": 2, "message_bytes_cap": 10 << 20},
+        "tls_min_outbound": "1.3",
+    }))
+    .unwrap();
+    let bounded = serde_json::to_value(document.bounded(&system)).unwrap();
+    assert_eq!(bounded["limits"]["rate_sender"], json!({"messages": 20, "per_s": 60}));
+    assert_eq!(bounded["limits"]["message_bytes_max"], json!(10 << 20));
+    assert_eq!(bounded["domains"]["a.example"]["limits"]["rate_recipient"], json!({"messages": 100, "per_s": 60}));
+    assert_eq!(bounded["domains"]["a.example"]["limits"]["message_bytes_max"], json!(2 << 20));
+    assert_eq!((&bounded["tls_min_inbound"], &bounded["tls_min_outbound"]), (&json!("1.3"), &json!("1.3")));
 }
 
 #[test]

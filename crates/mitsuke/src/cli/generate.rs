@@ -22,7 +22,7 @@ pub(crate) enum Generate {
 impl Generate {
     pub(crate) fn run(self) -> Result<()> {
         let text = match self {
-            Self::Settings => settings(),
+            Self::Settings => config::settings_table(),
             Self::Replies => replies(),
             Self::Cli => commands(),
             Self::Openapi => admin::server::openapi()?,
@@ -30,10 +30,6 @@ impl Generate {
         print!("{text}");
         Ok(())
     }
-}
-
-fn settings() -> String {
-    String::new()
 }
 
 /// The reply catalogue as clients see it.
