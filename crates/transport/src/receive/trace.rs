@@ -14,16 +14,16 @@ use mail::mime::Facts;
 use mail::trace::{Client, Received, Transmission};
 use mail::{Address, QueueId, Reason, Timestamp};
 
-/// Domains-and-routing 11.4: more passes than this are a loop.
+/// Domains-and-routing 11.4: more passes than this, the present one included, are a loop.
 const OWN_PASSES_MAX: usize = 4;
 
 /// Hop count and own passes.
 pub(super) fn check(facts: &Facts, transaction: &Transaction, desk: &Desk) -> Result<(), Refused> {
     let hops_max: u32 = system(&transaction.live.system, |l| l.hops_max);
     let passes = facts.passes(&desk.stamp_key);
-    if passes.own > OWN_PASSES_MAX {
+    if passes.own >= OWN_PASSES_MAX {
         return Err(Refused::about(
-            Refusal::new(Reason::Loop).with_detail(format!("{} own passes", passes.own)),
+            Refusal::new(Reason::Loop).with_detail(format!("{} passes before this one", passes.own)),
             None,
         ));
     }
