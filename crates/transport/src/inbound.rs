@@ -19,6 +19,7 @@ mod rcpt;
 pub(crate) mod recipients;
 pub mod reply;
 mod session;
+pub mod sightings;
 pub mod sources;
 mod space;
 pub mod transaction;
@@ -30,6 +31,7 @@ pub use recipients::RecipientCache;
 pub use space::Space;
 
 use crate::Desk;
+use sightings::Sightings;
 use sources::Sources;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +50,11 @@ pub struct State {
     pub floods: Floods,
     /// Free space, as last asked.
     pub space: Space,
+    /// Proofs and credentials seen in use.
+    pub sightings: Sightings,
 }
 
-/// Writes what was counted of floods, until shutdown. One task of the process.
+/// Writes what was counted of floods and seen of proofs, until shutdown. One task of the process.
 pub async fn housekeeping(desk: Arc<Desk>) {
     loop {
         let is_over = tokio::select! {
@@ -62,6 +66,12 @@ pub async fn housekeeping(desk: Arc<Desk>) {
         let records = desk.inbound.floods.take_over(now);
         if !records.is_empty() {
             desk.store.mail.record(records);
+        }
+        let seen = desk.inbound.sightings.take();
+        if !seen.is_empty()
+            && let Err(error) = desk.store.write(move |tx| sightings::write(tx, &seen)).await
+        {
+            tracing::warn!(%error, "uses of proofs and credentials could not be noted");
         }
         if is_over {
             return;

@@ -234,7 +234,7 @@ async fn turn_away(desk: &Desk, door: &Door, wire: &mut Wire, client: SocketAddr
     let farewell = async {
         // A client that is gone already needs no farewell.
         if wire.write(&mut out).await.is_ok() {
-            let _ = wire.close().await;
+            let _ = wire.cut_short().await;
         }
     };
     let _ = desk.clock.timeout(PATIENCE, farewell).await;

@@ -10,13 +10,19 @@ use super::transaction::{Transaction, owner_of};
 use crate::receive::body::{Collector, StreamError};
 use crate::receive::{self, Accepted};
 use ::mail::{Reason, TenantId};
-use proto::smtp::server::{Answer, Violation};
+use proto::smtp::server::{Answer, BODY_CHUNK_BYTES, Violation};
+
+/// Octets of a usual message, for the first buffer.
+const USUAL_BYTES: usize = 16 * 1024;
 
 impl Session {
     pub(super) fn judge_data(&mut self) -> Answer {
         let Some(transaction) = &self.transaction else {
             return self.internal("DATA outside a transaction");
         };
+        // Room for what the client announced, else for a usual message: growing step by step would copy it several times.
+        let announced = transaction.params.size.and_then(|s| usize::try_from(s).ok()).unwrap_or(USUAL_BYTES);
+        self.body.reserve(announced.clamp(USUAL_BYTES / 8, BODY_CHUNK_BYTES));
         self.collector = Some(Box::new(Collector::new(&self.desk, &transaction.live.system)));
         Answer::Accept
     }

@@ -61,6 +61,11 @@ impl Session {
         match outcome {
             Ok(found) => {
                 let login = found.login.clone();
+                let (client, at, now) = (self.connection.ip(), self.desk.now(), self.desk.clock.monotonic());
+                self.desk
+                    .inbound
+                    .sightings
+                    .credential(found.tenant.id, &found.credential.name, client, at, now);
                 self.connection.login = Some(Login {
                     tenant: found.tenant.id,
                     credential: found.credential.name,

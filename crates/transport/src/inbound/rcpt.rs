@@ -229,11 +229,11 @@ impl Session {
     fn unknown_recipient(&mut self, refused: &Refused, address: &Address) -> Answer {
         self.unknown_recipients += 1;
         let live = self.transaction.as_ref().map_or_else(|| self.desk.live(), |t| Arc::clone(&t.live));
-        let own = refused
-            .tenant
-            .and_then(|t| live.tenants.get(&t))
-            .and_then(|t| t.settings.harvest.ip);
-        let per_client = own.or(live.system.harvest.ip).unwrap_or(HARVEST_IP);
+        let own = refused.tenant.and_then(|t| live.tenants.get(&t)).map(|t| &t.settings.harvest);
+        let per_client = own.and_then(|h| h.ip).or(live.system.harvest.ip).unwrap_or(HARVEST_IP);
+        if let Some(of_tenant) = own.and_then(|h| h.session) {
+            self.limits.harvest_session = of_tenant;
+        }
         self.desk
             .rates
             .harvest

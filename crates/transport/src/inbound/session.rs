@@ -74,6 +74,8 @@ pub(super) struct Session {
     pub(super) traces: Traces,
     pub(super) messages: u32,
     pub(super) unknown_recipients: u32,
+    /// We end it, not the client.
+    is_cut_short: bool,
     /// An AUTH SCRAM-SHA-256 under way.
     pub(super) scram: Option<Box<identity::relay::ScramQuestion>>,
 }
@@ -109,6 +111,7 @@ impl Session {
             traces: Traces::default(),
             messages: 0,
             unknown_recipients: 0,
+            is_cut_short: false,
             scram: None,
         }
     }
@@ -125,6 +128,7 @@ impl Session {
                 Action::Ask(question) => {
                     // Boxed: what a judgement needs must not weigh on an idle session.
                     let answer = Box::pin(self.judge(question)).await;
+                    self.is_cut_short |= matches!(answer, Answer::RefuseAndClose(_));
                     self.server.answer(answer, &mut self.out);
                     Next::GoOn
                 }
@@ -150,8 +154,9 @@ impl Session {
                 break;
             }
         }
-        self.end().await;
+        // What follows is only a good-bye: it takes no place from the client's next connection.
         drop(seat);
+        self.end().await;
     }
 
     async fn judge(&mut self, question: Question) -> Answer {
@@ -218,6 +223,7 @@ impl Session {
     async fn say_and_end(&mut self, reason: Reason) -> Next {
         let reply = self.refuse(&Refusal::new(reason), None, None);
         self.server.refuse(reply, &mut self.out);
+        self.is_cut_short = true;
         Next::Over
     }
 
@@ -226,7 +232,12 @@ impl Session {
         self.flush_traces();
         let farewell = async {
             if self.out.is_empty() || self.wire.write(&mut self.out).await.is_ok() {
-                let _ = self.wire.close().await;
+                // Nobody is left to be told that the good-bye failed.
+                let _ = if self.is_cut_short {
+                    self.wire.cut_short().await
+                } else {
+                    self.wire.close().await
+                };
             }
         };
         // Who does not take the last reply in time has hung up as well.

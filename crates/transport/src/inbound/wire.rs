@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 
 /// Octets taken by one read at most. The array lives on the stack during the call only.
 const READ_BYTES: usize = 32 * 1024;
+/// Octets taken of a client that is being hung up on.
+const THROWN_AWAY_BYTES_MAX: usize = 256 * 1024;
 /// A reply buffer that grew beyond this is not kept.
 const OUT_KEPT_BYTES: usize = 1024;
 
@@ -77,13 +79,33 @@ impl Wire {
         Ok(())
     }
 
-    /// Says good-bye, so that the last reply is not lost to a reset.
+    /// Ends it from our side. In clear the system does so when the stream is dropped; TLS says it first.
     pub(super) async fn close(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => poll_fn(|context| Pin::new(&mut *stream).poll_shutdown(context)).await,
+            Self::Plain(_) | Self::Gone => Ok(()),
             Self::Tls(stream) => stream.shutdown().await,
-            Self::Gone => Ok(()),
         }
+    }
+
+    /// Ends it in the middle of what the client says. What it still sends is taken and thrown away up to a bound: octets that nobody
+    /// read would turn the end of the connection into a reset, and a reset can destroy our last reply on its way.
+    pub(super) async fn cut_short(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => poll_fn(|context| Pin::new(&mut *stream).poll_shutdown(context)).await?,
+            Self::Tls(stream) => stream.shutdown().await?,
+            Self::Gone => return Ok(()),
+        }
+        let mut thrown_away = BytesMut::new();
+        let mut left = THROWN_AWAY_BYTES_MAX;
+        while left > 0 {
+            let read = self.read(&mut thrown_away).await?;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read);
+            thrown_away.clear();
+        }
+        Ok(())
     }
 
     /// Whether something has come already. Looks once; the reactor must have had its turn since the connection was accepted.

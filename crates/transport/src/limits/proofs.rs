@@ -44,6 +44,11 @@ impl Proofs {
         entry.1 = entry.1.saturating_add(1);
     }
 
+    /// The installation's count says that the window is used up; other nodes took from it as well.
+    pub fn setup_used_up(&self, tenant: TenantId, until: Timestamp) {
+        self.lock().passed.insert(tenant, (until, SETUP_MESSAGES_MAX));
+    }
+
     /// One unproven message. True once per ten minutes, when there were ten of them: time to alert.
     #[must_use]
     pub fn unproven(&self, tenant: TenantId, now: Duration) -> bool {
@@ -82,6 +87,8 @@ mod tests {
         assert_eq!(proofs.setup_left(TenantId(2), Some(until), now), 20);
         assert_eq!(proofs.setup_left(tenant, Some(Timestamp(20_000)), now), 20);
         assert_eq!(proofs.setup_left(tenant, Some(until), until), 0);
+        proofs.setup_used_up(TenantId(2), until);
+        assert_eq!(proofs.setup_left(TenantId(2), Some(until), now), 0);
     }
 
     #[test]

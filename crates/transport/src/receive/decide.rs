@@ -8,7 +8,7 @@ use super::Refused;
 use crate::Desk;
 use crate::inbound::mail::reverse_of;
 use crate::inbound::reply::Refusal;
-use crate::inbound::sources::Judge;
+use crate::inbound::sources::{Certificate, Judge};
 use crate::inbound::transaction::{Connection, Taken, Transaction};
 use crate::limits::Scopes;
 use config::{LiveDomain, LiveTenant};
@@ -20,6 +20,8 @@ use policy::admission::{
 use policy::decide::{Decision, Fate, Wish, decide};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use store::StoreError;
+use store::control::proof;
 use store::spool::Edit;
 
 /// The way a message goes.
@@ -68,44 +70,25 @@ pub(super) struct Copied {
 }
 
 /// 6.2, steps 1 (null) and 4 to 6.
-pub(super) fn admit(
+pub(super) async fn admit(
     connection: &Connection,
     transaction: &Transaction,
     facts: &Facts,
     size: u64,
     desk: &Desk,
 ) -> Result<Admitted, Refused> {
-    let id = only(facts, PROVIDER_TENANT_HEADER).map(|w| w.value.as_str());
-    // A From field that cannot be read whole names nobody.
-    let is_readable = !facts.problems.contains(&Problem::FromUnreadable);
-    let evidence = Evidence {
-        header_from: if is_readable { &facts.from_domains } else { &[] },
-        secret_sha256: only(facts, PROOF_HEADER).map(|w| Sha256::digest(w.value.trim().as_bytes()).into()),
-        provider_tenant_id: id,
-        certificate_of: connection
-            .certificate
-            .as_ref()
-            .filter(|c| c.is_verified && c.names.iter().any(|n| is_microsoft_certificate(n)))
-            .map(|_| Provider::Microsoft365),
-        all_recipients_accepted: transaction.recipients.iter().all(|r| r.is_accepted),
-        recipients: transaction.recipients.len(),
-        size,
-    };
-    let now = desk.now();
-    let judge = Judge {
-        live: &transaction.live,
-        index: &transaction.index,
-        login: connection.login.as_ref(),
-        proofs: &desk.rates.proofs,
-        now,
-    };
-    let way = match settle(
-        &transaction.course,
-        &transaction.client,
-        reverse_of(&transaction.reverse_path),
-        &evidence,
-        &judge,
-    ) {
+    let evidence = evidence(connection, transaction, facts, size);
+    let mut verdict = judge(connection, transaction, &evidence, desk);
+    if let Verdict::Outbound {
+        tenant,
+        proof: Proof::SetupWindow,
+        ..
+    } = verdict
+        && !take_from_window(transaction, tenant, desk).await?
+    {
+        verdict = judge(connection, transaction, &evidence, desk);
+    }
+    let way = match verdict {
         Verdict::Inbound => Way::Inbound,
         Verdict::Outbound { tenant, source, proof } => {
             let Some(tenant) = transaction.live.tenants.get(&tenant).cloned() else {
@@ -114,9 +97,7 @@ pub(super) fn admit(
                     None,
                 ));
             };
-            if let (Proof::SetupWindow, Some(until)) = (proof, tenant.settings.proof.setup_window_until) {
-                desk.rates.proofs.setup_passed(tenant.id, until, now);
-            }
+            note_proof(transaction, tenant.id, source, proof, &evidence, desk);
             Way::Outbound { tenant, source, proof }
         }
         Verdict::Refuse { reason, claimed } => {
@@ -130,6 +111,80 @@ pub(super) fn admit(
         way,
         edits: removed(facts),
     })
+}
+
+fn evidence<'a>(connection: &Connection, transaction: &Transaction, facts: &'a Facts, size: u64) -> Evidence<'a> {
+    // A From field that cannot be read whole names nobody.
+    let is_readable = !facts.problems.contains(&Problem::FromUnreadable);
+    let is_microsoft = |c: &&Certificate| c.is_verified && c.names.iter().any(|n| is_microsoft_certificate(n));
+    Evidence {
+        header_from: if is_readable { &facts.from_domains } else { &[] },
+        secret_sha256: only(facts, PROOF_HEADER).map(|w| Sha256::digest(w.value.trim().as_bytes()).into()),
+        provider_tenant_id: only(facts, PROVIDER_TENANT_HEADER).map(|w| w.value.as_str()),
+        certificate_of: connection.certificate.as_ref().filter(is_microsoft).map(|_| Provider::Microsoft365),
+        all_recipients_accepted: transaction.recipients.iter().all(|r| r.is_accepted),
+        recipients: transaction.recipients.len(),
+        size,
+    }
+}
+
+fn judge(connection: &Connection, transaction: &Transaction, evidence: &Evidence<'_>, desk: &Desk) -> Verdict {
+    let judge = Judge {
+        live: &transaction.live,
+        index: &transaction.index,
+        login: connection.login.as_ref(),
+        proofs: &desk.rates.proofs,
+        now: desk.now(),
+    };
+    settle(
+        &transaction.course,
+        &transaction.client,
+        reverse_of(&transaction.reverse_path),
+        evidence,
+        &judge,
+    )
+}
+
+/// Takes one message of the set-up window, of which all nodes together have twenty.
+async fn take_from_window(transaction: &Transaction, tenant: TenantId, desk: &Desk) -> Result<bool, Refused> {
+    let until = transaction
+        .live
+        .tenants
+        .get(&tenant)
+        .and_then(|t| t.settings.proof.setup_window_until);
+    let Some(until) = until else { return Ok(false) };
+    let taken = desk
+        .store
+        .write(move |tx| proof::take_from_window(tx, tenant, until))
+        .await
+        .map_err(|error: StoreError| {
+            tracing::error!(%error, "a set-up window could not be counted");
+            Refused::about(Refusal::new(super::reason_of(&error)).with_detail(error.to_string()), Some(tenant))
+        })?;
+    match taken {
+        true => desk.rates.proofs.setup_passed(tenant, until, desk.now()),
+        false => desk.rates.proofs.setup_used_up(tenant, until),
+    }
+    Ok(taken)
+}
+
+/// What enrolment and health checks want to know: which proof was seen, and which provider tenant sent through the window.
+fn note_proof(transaction: &Transaction, tenant: TenantId, source: Source, proof: Proof, evidence: &Evidence<'_>, desk: &Desk) {
+    let Some(domain) = transaction.reverse_path.domain().or_else(|| evidence.header_from.first()) else {
+        return;
+    };
+    let (at, now) = (desk.now(), desk.clock.monotonic());
+    let see = |kind, detail: &str| desk.inbound.sightings.proof(tenant, domain, kind, detail, at, now);
+    match proof {
+        Proof::SecretHeader => see("header", source.as_str()),
+        Proof::Certificate => see("certificate", ""),
+        Proof::Address => see("address", ""),
+        Proof::ProviderTenantId | Proof::SetupWindow => {}
+        Proof::None | Proof::Login => return,
+    }
+    if let (Some(Provider::Microsoft365), Some(id)) = (evidence.certificate_of, evidence.provider_tenant_id) {
+        see("tenant-id", &mail::header::printable(id, 100));
+    }
 }
 
 /// The one occurrence of a field; twice is as good as never.

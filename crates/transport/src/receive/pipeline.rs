@@ -21,7 +21,7 @@ pub async fn receive(accepted: Accepted<'_>, desk: &Desk) -> Result<Receipt, Ref
     // How often it has been handed on, and how often through here: HOPS, LOOP.
     trace::check(&collected.facts, transaction, desk)?;
     // Whose mail it is: 6.2 steps 4–6, proof of tenant. NO-DOMAIN, CLIENT-NOT-ALLOWED, TENANT-UNPROVEN.
-    let admitted = decide::admit(connection, transaction, &collected.facts, size, desk)?;
+    let admitted = decide::admit(connection, transaction, &collected.facts, size, desk).await?;
     // What DNS says of the client: reverse name, SPF. Never refuses.
     let verified = verify::run(connection, transaction, &admitted, desk).await;
     // What becomes of each recipient: limits of header and size.
