@@ -182,9 +182,10 @@ async fn a_claim_lapses() {
     let (world, owner, _) = claimed().await;
     assert_eq!(view(&owner).await["lapses_at"], "2026-12-24T00:00:00.000Z");
     let told = async |action: &str| ask(&owner, "GET", &format!("/audit?action={action}"), json!(null)).await.unwrap()["items"].as_array().unwrap().len();
+    world.clock.advance(Duration::from_secs(5));
     world.eventually("a first look", async || !view(&owner).await["checked_at"].is_null()).await;
     world.clock.advance(Duration::from_secs(22 * 86_400));
-    world.eventually("a look on day 22", async || view(&owner).await["checked_at"] == "2026-12-16T00:00:00.000Z").await;
+    world.eventually("a look on day 22", async || view(&owner).await["checked_at"] == "2026-12-16T00:00:05.000Z").await;
     assert_eq!(told("domain.claim-lapses-soon").await, 0);
     world.clock.advance(Duration::from_secs(86_400 + 3_600));
     world.eventually("the notice", async || told("domain.claim-lapses-soon").await == 1).await;

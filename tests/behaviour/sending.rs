@@ -24,11 +24,13 @@ pub async fn sending() -> (World, Peer) {
 /// With a plan.
 pub async fn sending_with(plan: Plan) -> (World, Peer) {
     let far = Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await;
-    let world = World::with(plan).await;
+    let zone = format!("{}other.example. MX 10 mx.other.example.\nmx.other.example. A 127.0.0.1\n", plan.zone);
+    let world = World::with(Plan { zone, ..plan }).await;
     let ranges = json!({"microsoft365": ["127.0.5.0/24"], "google_workspace": ["127.0.6.0/24"], "refresh": false});
     world.set_system(json!({"shared_ranges": ranges})).await.unwrap();
     let route = json!([{"domain": "*", "target": {"to": "smarthost", "host": "127.0.0.1", "port": far.address.port()}}]);
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"], "outbound_routes": route})).await.unwrap();
+    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
+    world.set_tenant(json!({"outbound_routes": route})).await.unwrap();
     (world, far)
 }
 

@@ -165,6 +165,9 @@ async fn save<T: serde::Serialize>(
     Ok(number)
 }
 
+/// Settings that the specification names and a later version brings.
+const LATER: &[&str] = &["callout"];
+
 /// Fields whose values are secrets.
 const SECRET_FIELDS: &[&str] = &["secret", "hash", "scram", "secret_sha256"];
 
@@ -329,7 +332,16 @@ pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, 
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
     serde_json::from_value(value).map_err(|e| {
         let text = e.to_string();
-        let kind = if text.starts_with("unknown field") {
+        let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        if let Some(later) = unknown.filter(|name| LATER.contains(name)) {
+            let problem = config::Problem::new(
+                format!("{at}.{later}"),
+                config::ProblemKind::NotAvailable,
+                format!("{later} is not available yet"),
+            );
+            return Problem::checked(vec![problem]);
+        }
+        let kind = if unknown.is_some() {
             config::ProblemKind::Unknown
         } else {
             config::ProblemKind::Malformed

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod credential;
+pub mod directory;
 pub mod domain;
 pub mod key;
 pub mod proof;

@@ -3,7 +3,7 @@
 //! In: connections of a TCP listener (plain or TLS) or of the local socket. Out: answers of the router.
 //! Invariants: a request has a deadline and a size; the API runs on a thread of its own, away from the mail loops.
 
-use crate::resource::{audit, credential, domain, key, proof, queue, recipient, settings, system, tenant, tracking};
+use crate::resource::{audit, credential, directory, domain, key, proof, queue, recipient, settings, system, tenant, tracking};
 use crate::{Problem, public};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -73,6 +73,7 @@ fn routes() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(domain::confirm))
         .routes(routes!(domain::before_deletion))
         .routes(routes!(domain::restore))
+        .routes(routes!(directory::list, directory::create))
         .routes(routes!(recipient::list))
         .routes(routes!(recipient::export))
         .routes(routes!(recipient::versions))

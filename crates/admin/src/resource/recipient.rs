@@ -6,7 +6,7 @@ use crate::{Admin, Problem};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use identity::{Capability, Permission};
 use mail::{Domain, Timestamp};
@@ -212,9 +212,14 @@ pub(crate) async fn import(
     caller: Caller,
     Path((tenant, domain)): Path<(String, String)>,
     Query(params): Query<ImportParams>,
+    headers: HeaderMap,
     file: Bytes,
 ) -> Result<Json<ImportView>, Problem> {
     let (tenant, domain) = owner(&admin, &caller, &tenant, &domain, Permission::Write).await?;
+    let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if media.to_ascii_lowercase().contains("ldif") {
+        return Err(super::directory::not_available("ldif"));
+    }
     let mode = match params.mode.as_deref() {
         None | Some("replace") => ImportMode::Replace,
         Some("merge") => ImportMode::Merge,
