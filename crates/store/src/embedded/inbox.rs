@@ -77,6 +77,8 @@ enum Writer {
     /// At work, or woken already: it will look again by itself.
     Busy,
     Idle,
+    /// Just done, and looks again within [`PATIENCE`] by itself: a patient job need not wake it.
+    Resting,
     /// Has urgent work and waits for company.
     Gathering,
 }
@@ -152,6 +154,7 @@ impl<J> Inbox<J> {
         let wake = match state.writer {
             Writer::Busy => false,
             Writer::Idle => state.urgent > 0 || index == 0 || index >= PATIENT_MAX,
+            Writer::Resting => state.urgent > 0 || index >= PATIENT_MAX,
             Writer::Gathering => index >= BATCH_MAX || self.is_complete(state.sessions),
         };
         if wake {
@@ -182,6 +185,7 @@ impl<J> Inbox<J> {
     pub(crate) fn take(&self, last: Option<Arc<Batch>>) -> Option<Taken<J>> {
         let _ = self.writer.set(std::thread::current());
         let mut gathering_until: Option<Instant> = None;
+        let resting_until = Instant::now() + PATIENCE;
         let mut last = last.map(|batch| (batch, Instant::now() + STALLED));
         loop {
             if let Some((batch, until)) = last.take() {
@@ -210,6 +214,7 @@ impl<J> Inbox<J> {
                 match state.oldest.map(|since| PATIENCE.saturating_sub(now - since)) {
                     Some(Duration::ZERO) => (Writer::Busy, None),
                     Some(left) => (Writer::Idle, Some(left)),
+                    None if now < resting_until => (Writer::Resting, Some(resting_until - now)),
                     None => (Writer::Idle, Some(Duration::MAX)),
                 }
             };
