@@ -361,22 +361,23 @@ async fn accept(count: usize) {
 }
 
 async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, seed: u64) -> Vec<Duration> {
+    let start = Instant::now();
     let mut dice = Dice(seed * 7919 + 17);
     let mut waits = Vec::with_capacity(count);
     let mut settling = Vec::new();
     for _ in 0..count {
-        let id = ids.queue_id(Timestamp(START + 1));
+        let id = ids.queue_id(Timestamp(START + start.elapsed().as_millis() as i64));
         let in_data = store.mail.in_data();
         tokio::task::yield_now().await;
         let (record, to) = born(&mut dice, id, 1, 10_000);
-        let start = Instant::now();
+        let asked = Instant::now();
         store
             .mail
             .accept(vec![message(id, 1, &to, record, &body, Timestamp(START))])
             .await
             .unwrap();
         drop(in_data);
-        waits.push(start.elapsed());
+        waits.push(asked.elapsed());
         let record = ended(&mut dice, id, 1, to);
         let settlement = Settlement {
             queue_id: id,

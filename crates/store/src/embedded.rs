@@ -43,7 +43,7 @@ use inbox::{Inbox, Urgency};
 use index_file::FileSegments;
 use indexer::{Indexer, Shared};
 use readers::Readers;
-use writer::{Job, Outlets};
+use writer::{Job, Outlets, Told};
 
 /// Where and with what clock the store is opened.
 #[derive(Clone)]
@@ -232,6 +232,16 @@ fn weight(messages: &[Acceptance]) -> usize {
         .sum()
 }
 
+/// Makes records ready for the writer, and lets go of their texts on the thread that made them.
+fn ready<'r>(records: impl Iterator<Item = &'r mut Record>) -> Result<Vec<Option<Told>>, StoreError> {
+    let mut out = Vec::new();
+    for record in records {
+        out.push(Told::of(record)?);
+        record.events = Vec::new();
+    }
+    Ok(out)
+}
+
 struct Tables<'c>(&'c Connection);
 
 impl Records for Tables<'_> {
@@ -241,21 +251,38 @@ impl Records for Tables<'_> {
 }
 
 impl MailStore for Embedded {
-    fn accept(&self, messages: Vec<Acceptance>) -> Pending<'_, ()> {
+    fn accept(&self, mut messages: Vec<Acceptance>) -> Pending<'_, ()> {
         let bytes = weight(&messages);
-        Box::pin(self.submit(Job::Accept(messages), bytes, Urgency::Session))
+        match ready(messages.iter_mut().map(|m| &mut m.record)) {
+            Ok(told) => Box::pin(self.submit(Job::Accept(messages, told), bytes, Urgency::Session)),
+            Err(e) => Box::pin(std::future::ready(Err(e))),
+        }
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<'_, ()> {
+    fn settle(&self, mut settlements: Vec<Settlement>) -> Pending<'_, ()> {
         let bytes = settlements.iter().map(|s| 512 * s.changes.len() + weight(&s.born)).sum();
         // A person waits for an answer; an attempt's outcome rides on the next commit.
-        let urgency = if settlements.iter().any(|s| s.origin == Origin::Person) { Urgency::Urgent } else { Urgency::Patient };
-        Box::pin(self.submit(Job::Settle(settlements), bytes, urgency))
+        let urgency = if settlements.iter().any(|s| s.origin == Origin::Person) {
+            Urgency::Urgent
+        } else {
+            Urgency::Patient
+        };
+        let records = settlements
+            .iter_mut()
+            .flat_map(|s| s.born.iter_mut().map(|b| &mut b.record).chain(std::iter::once(&mut s.record)));
+        match ready(records) {
+            Ok(told) => Box::pin(self.submit(Job::Settle(settlements, told), bytes, urgency)),
+            Err(e) => Box::pin(std::future::ready(Err(e))),
+        }
     }
 
-    fn record(&self, records: Vec<Record>) {
+    fn record(&self, mut records: Vec<Record>) {
         let (count, bytes) = (records.len() as u64, records.len() * 1024);
-        if self.inbox.post(Job::Record(records), bytes).is_err() {
+        let posted = match ready(records.iter_mut()) {
+            Ok(told) => self.inbox.post(Job::Record(told), bytes).is_ok(),
+            Err(_) => false,
+        };
+        if !posted {
             let before = self.dropped_records.fetch_add(count, Ordering::Relaxed);
             if before == 0 || (before / 10_000) != (before + count) / 10_000 {
                 tracing::warn!(

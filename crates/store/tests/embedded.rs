@@ -289,6 +289,15 @@ fn a_full_device_refuses_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn sqlite_is_compiled_as_it_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let options = run(store.read(|tx| tx.query("SELECT compile_options FROM pragma_compile_options", &[]))).unwrap();
+    let has = |name: &str| options.iter().any(|row| row.text(0).unwrap() == name);
+    assert!(has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_STAT4"), "build within the workspace: .cargo/config.toml says how");
+}
+
+#[test]
 fn a_thousand_recipients_are_one_commit() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -8,11 +8,11 @@ use mail::{BlobId, QueueId, TenantId};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 use std::collections::BTreeSet;
 
+use super::writer::Told;
 use crate::StoreError;
 use crate::schema::{Engine, day_statements};
 use crate::spool::code::{direction_code, head_of, notify_code, state_code};
 use crate::spool::{Acceptance, Body, Change, Entry, Origin, Settlement};
-use crate::tracking::{Record, record};
 
 /// The embedded engine has one owner: itself.
 pub(super) const OWNER: i64 = 1;
@@ -123,7 +123,7 @@ impl<'c> Hot<'c> {
         for entry in &acceptance.entries {
             self.enter(entry)?;
         }
-        self.append(&acceptance.record)
+        Ok(())
     }
 
     fn enter(&mut self, e: &Entry) -> Result<(), StoreError> {
@@ -149,7 +149,8 @@ impl<'c> Hot<'c> {
         Ok(())
     }
 
-    pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<(), StoreError> {
+    /// Whether it came too late and gave birth to nothing.
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<bool, StoreError> {
         let mut removed = 0;
         let mut replaced = 0;
         for (number, change) in &settlement.changes {
@@ -169,7 +170,7 @@ impl<'c> Hot<'c> {
                 self.accept(born)?;
             }
         }
-        self.append(&settlement.record)
+        Ok(is_void)
     }
 
     fn replace(&mut self, queue_id: QueueId, number: u32, e: &Entry, origin: Origin) -> Result<usize, StoreError> {
@@ -223,11 +224,9 @@ impl<'c> Hot<'c> {
         Ok(())
     }
 
-    pub(super) fn append(&mut self, told: &Record) -> Result<(), StoreError> {
-        if told.events.is_empty() {
-            return Ok(());
-        }
-        let day = told.trace.time().day();
+    pub(super) fn append(&mut self, told: &Told) -> Result<(), StoreError> {
+        let trace = told.brief.trace;
+        let day = trace.time().day();
         let at = match self.appends.iter().position(|(d, _)| *d == day) {
             Some(at) => at,
             None => self.hold_append(day)?,
@@ -236,9 +235,9 @@ impl<'c> Hot<'c> {
             return Err(StoreError::Engine("no statement for the day".into()));
         };
         let seq = self.next_seq;
-        statement.execute(params![seq, told.trace.to_i64(), told.tenant.0, record::to_blob(told)?])?;
+        statement.execute(params![seq, trace.to_i64(), told.tenant.0, told.blob])?;
         self.next_seq += 1;
-        self.after.appended.push((seq, told.trace));
+        self.after.appended.push((seq, trace));
         Ok(())
     }
 

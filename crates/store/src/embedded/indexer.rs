@@ -13,7 +13,7 @@ use super::hot::days_of;
 use super::index_file::{self, FileSegments, Heads, NewSegment};
 use super::read;
 use crate::StoreError;
-use crate::index::live::{Incoming, Live};
+use crate::index::live::{Brief, Incoming, Live};
 use crate::index::merge;
 use crate::index::segment::build;
 
@@ -61,8 +61,8 @@ impl Shared {
             let (records, has_gap) = self.incoming.take();
             state.is_behind |= has_gap;
             if !state.is_behind {
-                for (seq, record) in &records {
-                    state.take_up(connection, *seq, record)?;
+                for (seq, brief) in records {
+                    state.take_up(connection, seq, brief)?;
                 }
                 return Ok(true);
             }
@@ -77,9 +77,9 @@ impl Shared {
 }
 
 impl State {
-    fn take_up(&mut self, connection: &Connection, seq: i64, record: &crate::tracking::Record) -> Result<(), StoreError> {
+    fn take_up(&mut self, connection: &Connection, seq: i64, brief: Brief) -> Result<(), StoreError> {
         let earlier = &mut |trace, below| Ok(read::records(connection, trace, below)?.into_iter().map(|(_, r)| r).collect());
-        match self.live.absorb(seq, record, earlier) {
+        match self.live.absorb_brief(seq, brief, earlier) {
             Ok(()) => Ok(()),
             Err(e) => {
                 // Nothing is lost: the tables are read again from the last known number on.
@@ -111,7 +111,7 @@ impl State {
         };
         let to = first.saturating_add(STRIDE);
         for (seq, record) in read::records_between(&tx, days.into_iter(), from, to)? {
-            self.take_up(&tx, seq, &record)?;
+            self.take_up(&tx, seq, Brief::of(&record))?;
         }
         self.live.know(to.min(last));
         self.is_behind = to < last;

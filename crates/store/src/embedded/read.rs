@@ -172,7 +172,10 @@ pub(super) fn existing(connection: &Connection, ids: &[QueueId]) -> Result<Vec<Q
 
 /// Records of a trace with numbers below `below`.
 pub(super) fn records(connection: &Connection, trace: QueueId, below: i64) -> Result<Vec<(i64, Record)>, StoreError> {
-    let sql = format!("SELECT seq, tenant, record FROM track_{} WHERE trace = ?1 AND seq < ?2 ORDER BY seq", trace.time().day());
+    let sql = format!(
+        "SELECT seq, tenant, record FROM track_{} WHERE trace = ?1 AND seq < ?2 ORDER BY seq",
+        trace.time().day()
+    );
     let read = |row: &Row<'_>| {
         let blob = row.get_ref(2)?.as_blob().map_err(|e| StoreError::Data(e.to_string()))?;
         Ok((row.get(0)?, record::from_blob(trace, TenantId(row.get(1)?), blob)?))

@@ -4,15 +4,16 @@
 //! Invariants: a member that fails (unique violation, a job's own error) takes no other with it; a full device fails the batch and the
 //! writer goes on; records reach the search index and blob files are removed only after the commit.
 
+use mail::TenantId;
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::hot::{Hot, Mark, Orphan};
 use super::inbox::{Batch, Inbox, Queued, Taken};
-use crate::index::live::Incoming;
+use crate::index::live::{Brief, Incoming};
 use crate::spool::{Acceptance, Origin, Settlement};
-use crate::tracking::Record;
+use crate::tracking::{Record, record};
 use crate::{StoreError, sql};
 
 use super::tx::SqliteTx;
@@ -21,11 +22,33 @@ use super::tx::SqliteTx;
 pub(super) type Own = Box<dyn FnOnce(&mut Hot<'_>) -> Result<(), StoreError> + Send>;
 
 pub(super) enum Job {
-    Accept(Vec<Acceptance>),
-    Settle(Vec<Settlement>),
-    Record(Vec<Record>),
+    Accept(Vec<Acceptance>, Vec<Option<Told>>),
+    /// For each settlement the records of its births, then its own.
+    Settle(Vec<Settlement>, Vec<Option<Told>>),
+    Record(Vec<Option<Told>>),
     Control(sql::Job),
     Own(Own),
+}
+
+/// A record, made ready on its caller's thread: the row, and what the index takes of it. None of its texts is needed any more.
+pub(super) struct Told {
+    pub(super) tenant: TenantId,
+    pub(super) blob: Vec<u8>,
+    pub(super) brief: Brief,
+}
+
+impl Told {
+    /// `None` for a record without events: nothing is written.
+    pub(super) fn of(record: &Record) -> Result<Option<Self>, StoreError> {
+        if record.events.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            tenant: record.tenant,
+            blob: record::to_blob(record)?,
+            brief: Brief::of(record),
+        }))
+    }
 }
 
 /// Where the writer passes things on to.
@@ -103,9 +126,9 @@ fn pass_on(hot: &mut Hot<'_>, members: Vec<Member>, outlets: &Outlets) -> Vec<Re
         if let (Some(job), Ok(())) = (member.job, &member.outcome) {
             has_arrivals |= is_by_person(&job);
             // In the order of writing; a record that was not written (of a birth that was void) is passed over.
-            for record in records_of(job).into_iter().filter(|r| !r.events.is_empty()) {
-                if let Some((seq, _)) = appended.next_if(|(_, trace)| *trace == record.trace) {
-                    told.push((seq, record));
+            for brief in told_of(job).into_iter().flatten().map(|t| t.brief) {
+                if let Some((seq, _)) = appended.next_if(|(_, trace)| *trace == brief.trace) {
+                    told.push((seq, brief));
                 }
             }
         }
@@ -120,8 +143,8 @@ fn pass_on(hot: &mut Hot<'_>, members: Vec<Member>, outlets: &Outlets) -> Vec<Re
 
 fn is_by_person(job: &Job) -> bool {
     match job {
-        Job::Settle(settlements) => settlements.iter().any(|s| s.origin == Origin::Person && !s.changes.is_empty()),
-        Job::Accept(_) | Job::Record(_) | Job::Control(_) | Job::Own(_) => false,
+        Job::Settle(settlements, _) => settlements.iter().any(|s| s.origin == Origin::Person && !s.changes.is_empty()),
+        Job::Accept(..) | Job::Record(_) | Job::Control(_) | Job::Own(_) => false,
     }
 }
 
@@ -151,14 +174,14 @@ fn transact(hot: &mut Hot<'_>, members: &mut [Member]) -> Result<(), StoreError>
         member.outcome = apart(hot, |hot| match job {
             Some(Job::Control(job)) => job(&mut SqliteTx(hot.connection)),
             Some(Job::Own(job)) => job(hot),
-            Some(Job::Accept(_) | Job::Settle(_) | Job::Record(_)) | None => Ok(()),
+            Some(Job::Accept(..) | Job::Settle(..) | Job::Record(_)) | None => Ok(()),
         })?;
     }
     run_cached(hot, "COMMIT")
 }
 
 fn is_mail(member: &Member) -> bool {
-    matches!(member.job, Some(Job::Accept(_) | Job::Settle(_) | Job::Record(_)))
+    matches!(member.job, Some(Job::Accept(..) | Job::Settle(..) | Job::Record(_)))
 }
 
 /// Trying the members apart would not help.
@@ -197,22 +220,28 @@ fn apart(hot: &mut Hot<'_>, work: impl FnOnce(&mut Hot<'_>) -> Result<(), StoreE
 
 fn apply(hot: &mut Hot<'_>, job: Option<&Job>) -> Result<(), StoreError> {
     match job {
-        Some(Job::Accept(messages)) => messages.iter().try_for_each(|m| hot.accept(m)),
-        Some(Job::Settle(settlements)) => settlements.iter().try_for_each(|s| hot.settle(s)),
-        Some(Job::Record(records)) => records.iter().try_for_each(|r| hot.append(r)),
+        Some(Job::Accept(messages, told)) => {
+            messages.iter().try_for_each(|m| hot.accept(m))?;
+            told.iter().flatten().try_for_each(|t| hot.append(t))
+        }
+        Some(Job::Settle(settlements, told)) => {
+            let mut told = told.iter();
+            settlements.iter().try_for_each(|s| {
+                let is_void = hot.settle(s)?;
+                let births = told.by_ref().take(s.born.len()).flatten();
+                births.filter(|_| !is_void).try_for_each(|t| hot.append(t))?;
+                told.next().into_iter().flatten().try_for_each(|t| hot.append(t))
+            })
+        }
+        Some(Job::Record(told)) => told.iter().flatten().try_for_each(|t| hot.append(t)),
         Some(Job::Control(_) | Job::Own(_)) | None => Ok(()),
     }
 }
 
-/// The records of a job in the order in which `apply` wrote them.
-fn records_of(job: Job) -> Vec<Record> {
+/// What a job told, in the order in which `apply` wrote it.
+fn told_of(job: Job) -> Vec<Option<Told>> {
     match job {
-        Job::Accept(messages) => messages.into_iter().map(|m| m.record).collect(),
-        Job::Settle(settlements) => settlements
-            .into_iter()
-            .flat_map(|s| s.born.into_iter().map(|b| b.record).chain(std::iter::once(s.record)))
-            .collect(),
-        Job::Record(records) => records,
+        Job::Accept(_, told) | Job::Settle(_, told) | Job::Record(told) => told,
         Job::Control(_) | Job::Own(_) => Vec::new(),
     }
 }

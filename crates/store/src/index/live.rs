@@ -35,7 +35,7 @@ pub struct Incoming {
 
 #[derive(Default)]
 struct Waiting {
-    records: Vec<(i64, Record)>,
+    records: Vec<(i64, Brief)>,
     /// Some did not fit: they must be read from the tables.
     has_gap: bool,
 }
@@ -47,7 +47,7 @@ impl Incoming {
     }
 
     /// Takes over committed records. Never waits.
-    pub fn put(&self, records: Vec<(i64, Record)>) {
+    pub fn put(&self, records: Vec<(i64, Brief)>) {
         if records.is_empty() {
             return;
         }
@@ -69,7 +69,7 @@ impl Incoming {
     }
 
     /// What waits; `true`: some are missing, read the tables from the last known number on.
-    pub fn take(&self) -> (Vec<(i64, Record)>, bool) {
+    pub fn take(&self) -> (Vec<(i64, Brief)>, bool) {
         let mut waiting = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let has_gap = std::mem::replace(&mut waiting.has_gap, false);
         (std::mem::take(&mut waiting.records), has_gap)
@@ -80,6 +80,53 @@ impl Incoming {
         if let Some(thread) = self.indexer.get() {
             thread.unpark();
         }
+    }
+}
+
+/// What the index takes from one record.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    /// The trace.
+    pub trace: QueueId,
+    size: Option<u64>,
+    is_connected: bool,
+    is_tls: bool,
+    /// Last word on each recipient, by hash.
+    states: Vec<(u64, State)>,
+    /// Sorted, each once.
+    terms: Vec<u64>,
+}
+
+impl Brief {
+    /// Reads a record. Done where the record was made: it is at hand there, and need not be kept.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        let mut brief =
+            Self { trace: record.trace, size: None, is_connected: false, is_tls: false, states: Vec::new(), terms: Vec::with_capacity(64) };
+        record_terms(record, &mut brief.terms);
+        brief.terms.sort_unstable();
+        brief.terms.dedup();
+        for event in &record.events {
+            match event {
+                Event::Connected { .. } => brief.is_connected = true,
+                Event::Tls { .. } => brief.is_tls = true,
+                Event::Accepted { size, .. } => brief.size = Some(*size),
+                _ => {}
+            }
+            if let Some((recipient, state)) = said(event) {
+                // Any stable hash does; the field's number only seeds it.
+                let key = term(super::term::Field::Recipient, recipient.unwrap_or_default().as_bytes());
+                set_state(&mut brief.states, key, state);
+            }
+        }
+        brief
+    }
+}
+
+fn set_state(states: &mut Vec<(u64, State)>, key: u64, state: State) {
+    match states.iter_mut().find(|(k, _)| *k == key) {
+        Some((_, known)) => *known = state,
+        None => states.push((key, state)),
     }
 }
 
@@ -149,27 +196,28 @@ impl Live {
     /// # Errors
     /// Those of `earlier`.
     pub fn absorb(&mut self, seq: i64, record: &Record, earlier: &mut Earlier<'_>) -> Result<(), StoreError> {
+        self.absorb_brief(seq, Brief::of(record), earlier)
+    }
+
+    /// Takes up what was read of a record already.
+    ///
+    /// # Errors
+    /// Those of `earlier`.
+    pub fn absorb_brief(&mut self, seq: i64, brief: Brief, earlier: &mut Earlier<'_>) -> Result<(), StoreError> {
         if seq <= self.known_seq {
             return Ok(());
         }
-        let id = record.trace.to_i64();
+        let id = brief.trace.to_i64();
         if id <= self.fresh_above && !self.traces.contains_key(&id) {
-            let mut trace = LiveTrace {
-                unindexed_from: seq,
-                last_seq: seq,
-                ..LiveTrace::default()
-            };
-            for old in earlier(record.trace, seq)? {
-                trace.add(&old);
+            let mut trace = LiveTrace { unindexed_from: seq, last_seq: seq, ..LiveTrace::default() };
+            for old in earlier(brief.trace, seq)? {
+                trace.add(Brief::of(&old));
             }
             self.traces.insert(id, trace);
         }
-        let trace = self.traces.entry(id).or_insert_with(|| LiveTrace {
-            unindexed_from: seq,
-            ..LiveTrace::default()
-        });
+        let trace = self.traces.entry(id).or_insert_with(|| LiveTrace { unindexed_from: seq, ..LiveTrace::default() });
         trace.last_seq = seq;
-        trace.add(record);
+        trace.add(brief);
         self.known_seq = seq;
         Ok(())
     }
@@ -222,25 +270,22 @@ impl Live {
 }
 
 impl LiveTrace {
-    fn add(&mut self, record: &Record) {
-        record_terms(record, &mut self.terms);
-        self.terms.sort_unstable();
-        self.terms.dedup();
-        for event in &record.events {
-            match event {
-                Event::Connected { .. } => self.is_connected = true,
-                Event::Tls { .. } => self.is_tls = true,
-                Event::Accepted { size, .. } => self.size = *size,
-                _ => {}
+    fn add(&mut self, brief: Brief) {
+        if self.terms.is_empty() {
+            self.terms = brief.terms;
+            self.terms.shrink_to_fit();
+        } else {
+            let known = self.terms.len();
+            self.terms.extend(brief.terms.iter().filter(|t| self.terms.binary_search(t).is_err()).copied().collect::<Vec<_>>());
+            if self.terms.len() > known {
+                self.terms.sort_unstable();
             }
-            if let Some((recipient, state)) = said(event) {
-                // Any stable hash does; the field's number only seeds it.
-                let key = term(super::term::Field::Recipient, recipient.unwrap_or_default().as_bytes());
-                match self.states.iter_mut().find(|(k, _)| *k == key) {
-                    Some((_, known)) => *known = state,
-                    None => self.states.push((key, state)),
-                }
-            }
+        }
+        self.is_connected |= brief.is_connected;
+        self.is_tls |= brief.is_tls;
+        self.size = brief.size.unwrap_or(self.size);
+        for (key, state) in brief.states {
+            set_state(&mut self.states, key, state);
         }
     }
 

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use super::fold::{Piece, fold, has_pieces, pieces};
-use super::term::{plain, plain_message_id};
-use crate::tracking::state::{State, said, states};
+use super::term::{plain, plain_message_id, recipient_of};
+use crate::tracking::state::{State, states};
 use crate::tracking::{Event, Query, Scope, Trace};
 
 /// How an address is asked for.
@@ -236,17 +236,6 @@ fn met(wanted: &Option<String>, test: impl FnOnce(&str) -> bool) -> bool {
 
 fn events(trace: &Trace) -> impl Iterator<Item = &Event> {
     trace.records.iter().flat_map(|r| &r.events)
-}
-
-/// The recipient that an event is about.
-fn recipient_of(event: &Event) -> Option<&str> {
-    match event {
-        Event::Rcpt { recipient, .. } => Some(recipient),
-        other => said(other).and_then(|(recipient, _)| recipient).or(match other {
-            Event::Decided { recipient, .. } => Some(recipient),
-            _ => None,
-        }),
-    }
 }
 
 fn reason_of(event: &Event) -> Option<mail::Reason> {

@@ -273,7 +273,42 @@ pub fn record_terms(record: &Record, out: &mut Vec<u64>) {
     if let Some(direction) = record.direction {
         out.push(direction_term(direction));
     }
-    record.events.iter().for_each(|event| event_terms(event, out));
+    // Most events of a record are about one recipient: its terms are made once.
+    let mut last = None;
+    for event in &record.events {
+        let recipient = recipient_of(event);
+        if let Some(recipient) = recipient.filter(|r| last != Some(*r)) {
+            address_terms(RECIPIENT, recipient, out);
+            last = Some(recipient);
+        }
+        event_terms(event, out);
+    }
+}
+
+/// The recipient that an event is about.
+pub(crate) fn recipient_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::Refused { recipient, .. } => recipient.as_deref(),
+        Event::Rcpt { recipient, .. }
+        | Event::Queued { recipient, .. }
+        | Event::Released { recipient, .. }
+        | Event::Deleted { recipient, .. }
+        | Event::Expired { recipient, .. }
+        | Event::Decided { recipient, .. }
+        | Event::Held { recipient, .. }
+        | Event::Rerouted { recipient, .. }
+        | Event::Delivered { recipient, .. }
+        | Event::Deferred { recipient, .. }
+        | Event::Failed { recipient, .. } => Some(recipient),
+        Event::Connected { .. }
+        | Event::Tls { .. }
+        | Event::MailFrom { .. }
+        | Event::Accepted { .. }
+        | Event::Checked { .. }
+        | Event::Modified { .. }
+        | Event::Attempt { .. }
+        | Event::Dsn { .. } => None,
+    }
 }
 
 fn event_terms(event: &Event, out: &mut Vec<u64>) {
@@ -283,44 +318,16 @@ fn event_terms(event: &Event, out: &mut Vec<u64>) {
             out.extend(client_lengths(client).iter().map(|length| client_term(client, *length)));
             out.extend(country.iter().map(|c| term(Field::Country, c.to_ascii_uppercase().as_bytes())));
         }
-        Event::Refused {
-            reason,
-            reference,
-            recipient,
-            ..
-        } => {
+        Event::Refused { reason, reference, .. } => {
             out.push(reason_term(*reason));
             out.extend(reference.iter().map(|r| reference_term(*r)));
-            recipient.iter().for_each(|r| address_terms(RECIPIENT, r, out));
         }
-        Event::MailFrom {
-            hello,
-            reverse_path,
-            login,
-        } => {
+        Event::MailFrom { hello, reverse_path, login } => {
             out.push(term(Field::Hello, plain(hello).as_bytes()));
             address_terms(REVERSE_PATH, reverse_path, out);
             out.extend(login.iter().map(|l| term(Field::Login, plain(l).as_bytes())));
         }
-        Event::Rcpt { recipient, .. }
-        | Event::Queued { recipient, .. }
-        | Event::Released { recipient, .. }
-        | Event::Deleted { recipient, .. } => {
-            address_terms(RECIPIENT, recipient, out);
-        }
-        Event::Expired { recipient, .. } => {
-            out.push(reason_term(Reason::Expired));
-            address_terms(RECIPIENT, recipient, out);
-        }
-        Event::Accepted {
-            message_id,
-            from,
-            to,
-            subject,
-            attachments,
-            url_hosts,
-            ..
-        } => {
+        Event::Accepted { message_id, from, to, subject, attachments, url_hosts, .. } => {
             out.extend(message_id.iter().map(|m| term(Field::MessageId, plain_message_id(m).as_bytes())));
             from.iter().for_each(|a| address_terms(FROM, a, out));
             to.iter().for_each(|a| address_terms(TO, a, out));
@@ -331,30 +338,22 @@ fn event_terms(event: &Event, out: &mut Vec<u64>) {
             }
             out.extend(url_hosts.iter().map(|h| term(Field::UrlHost, plain(h).as_bytes())));
         }
-        Event::Decided {
-            recipient,
-            disposition,
-            reason,
-            ..
-        } => {
-            address_terms(RECIPIENT, recipient, out);
+        Event::Decided { disposition, reason, .. } => {
             out.push(disposition_term(*disposition));
             out.extend(reason.iter().map(|r| reason_term(*r)));
         }
-        Event::Held { recipient, reason, .. } => {
-            address_terms(RECIPIENT, recipient, out);
-            out.extend(reason.iter().map(|r| reason_term(*r)));
-        }
-        Event::Rerouted { recipient, .. } => address_terms(RECIPIENT, recipient, out),
-        Event::Attempt { host, .. } => out.push(term(Field::NextHop, plain(host).as_bytes())),
-        Event::Delivered { recipient, host, .. } => {
-            address_terms(RECIPIENT, recipient, out);
-            out.push(term(Field::NextHop, plain(host).as_bytes()));
-        }
-        Event::Deferred { recipient, reason, .. } | Event::Failed { recipient, reason, .. } => {
-            address_terms(RECIPIENT, recipient, out);
-            out.push(reason_term(*reason));
-        }
-        Event::Tls { .. } | Event::Checked { .. } | Event::Modified { .. } | Event::Dsn { .. } => {}
+        Event::Held { reason, .. } => out.extend(reason.iter().map(|r| reason_term(*r))),
+        Event::Attempt { host, .. } | Event::Delivered { host, .. } => out.push(term(Field::NextHop, plain(host).as_bytes())),
+        Event::Deferred { reason, .. } | Event::Failed { reason, .. } => out.push(reason_term(*reason)),
+        Event::Expired { .. } => out.push(reason_term(Reason::Expired)),
+        Event::Rcpt { .. }
+        | Event::Queued { .. }
+        | Event::Released { .. }
+        | Event::Deleted { .. }
+        | Event::Rerouted { .. }
+        | Event::Tls { .. }
+        | Event::Checked { .. }
+        | Event::Modified { .. }
+        | Event::Dsn { .. } => {}
     }
 }
