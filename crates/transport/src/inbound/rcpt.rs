@@ -9,6 +9,8 @@
 //!    declared size;
 //! 4. existence, the only look-up in a list;
 //! 5. rates, last, so that they count what is taken and nothing else.
+//!
+//! DEVIATES RFC 5321 §4.5.1: `postmaster` at our own host name is taken only where that name is an accepted domain; the operator has no mailbox here.
 
 use super::mail::{is_sender_allowed, reverse_of};
 use super::peer;

@@ -192,6 +192,10 @@ impl Session {
             self.limits.command_idle
         };
         let limit = idle.min(self.limits.ends_at.saturating_sub(self.desk.clock.monotonic()));
+        if limit.is_zero() {
+            // A client that always has something to say is not waited for, and would never hear the end of its time.
+            return self.say_and_end(Reason::Timeout).await;
+        }
         let read = async {
             tokio::select! {
                 biased;

@@ -41,10 +41,7 @@ pub(super) async fn run(mut parts: Parts<'_>, desk: &Desk) -> Result<Receipt, Re
     }
     let at = desk.now();
     let parcels = std::mem::take(&mut parts.decided);
-    let named: Vec<(TenantId, QueueId)> = parcels
-        .iter()
-        .map(|p| (p.tenant.id, parts.transaction.traces.id(p.tenant.id, desk)))
-        .collect();
+    let named = names(&parcels, &mut parts, desk);
     let bodies = bodies(&mut parts.collected, &named, desk)
         .await
         .map_err(|error| store_refusal(&error))?;
@@ -61,6 +58,22 @@ pub(super) async fn run(mut parts: Parts<'_>, desk: &Desk) -> Result<Receipt, Re
     Ok(Receipt {
         queue_ids: named.into_iter().map(|(_, id)| id).collect(),
     })
+}
+
+/// The first message of a tenant continues the trace of the transaction.
+fn names(parcels: &[Parcel], parts: &mut Parts<'_>, desk: &Desk) -> Vec<(TenantId, QueueId)> {
+    let mut named: Vec<(TenantId, QueueId)> = Vec::with_capacity(parcels.len());
+    for parcel in parcels {
+        let tenant = parcel.tenant.id;
+        let is_second = named.iter().any(|(t, _)| *t == tenant);
+        let id = if is_second {
+            desk.ids.queue_id(desk.now())
+        } else {
+            parts.transaction.traces.id(tenant, desk)
+        };
+        named.push((tenant, id));
+    }
+    named
 }
 
 fn store_refusal(error: &StoreError) -> Refused {
@@ -110,8 +123,8 @@ fn message(parts: &Parts<'_>, parcel: &Parcel, queue_id: QueueId, body: Body, at
     let has_utf8_address = transaction.reverse_path.address().is_some_and(mail::Address::needs_smtputf8)
         || parcel.copies.iter().any(|c| c.recipient.address.needs_smtputf8());
     let is_inbound = match parcel.direction {
-        Direction::Inbound => true,
-        Direction::Outbound | Direction::Internal => false,
+        Direction::Inbound | Direction::Internal => true,
+        Direction::Outbound => false,
     };
     SpoolMessage {
         queue_id,

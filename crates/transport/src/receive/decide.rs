@@ -286,17 +286,14 @@ fn sender_domain<'a>(transaction: &Transaction, tenant: &'a LiveTenant) -> Optio
     transaction.reverse_path.domain().and_then(|d| tenant.domains.get(d)).map(|d| &**d)
 }
 
-/// One parcel per tenant, recipients in their order.
+/// One parcel per tenant, recipients in their order. Contacts outside the tenant's own domains have no inbound server: what goes to them
+/// is a parcel of its own, sent on as mail of ours.
 fn parcels(transaction: &Transaction, admitted: &Admitted, fates: &[Fate]) -> Result<Vec<Parcel>, Refused> {
     let mut parcels: Vec<Parcel> = Vec::with_capacity(1);
     for (taken, fate) in transaction.recipients.iter().zip(fates) {
-        let (tenant, direction, domain) = match (&admitted.way, &taken.owner) {
-            (Way::Outbound { tenant, .. }, _) => (
-                tenant,
-                Direction::Outbound,
-                sender_domain(transaction, tenant).map(|d| d.name.clone()),
-            ),
-            (Way::Inbound, Some((tenant, domain))) => (tenant, Direction::Inbound, Some(domain.name.clone())),
+        let (tenant, domain) = match (&admitted.way, &taken.owner) {
+            (Way::Outbound { tenant, .. }, _) => (tenant, sender_domain(transaction, tenant).map(|d| d.name.clone())),
+            (Way::Inbound, Some((tenant, domain))) => (tenant, Some(domain.name.clone())),
             (Way::Inbound, None) => {
                 return Err(Refused::about(
                     Refusal::new(Reason::Internal).with_detail("an inbound recipient without an owner"),
@@ -304,24 +301,31 @@ fn parcels(transaction: &Transaction, admitted: &Admitted, fates: &[Fate]) -> Re
                 ));
             }
         };
-        let place = parcels.iter().position(|p| p.tenant.id == tenant.id).unwrap_or_else(|| {
-            parcels.push(Parcel {
-                tenant: Arc::clone(tenant),
-                direction,
-                copies: Vec::with_capacity(1),
-            });
-            parcels.len() - 1
-        });
-        let copy = |recipient: &Recipient| Copied {
-            recipient: recipient.clone(),
-            fate: *fate,
-            check: taken.check.clone(),
-            domain: domain.clone(),
+        let mut put = |direction: Direction, recipient: &Recipient| {
+            let copy = Copied {
+                recipient: recipient.clone(),
+                fate: *fate,
+                check: taken.check.clone(),
+                domain: domain.clone(),
+            };
+            match parcels.iter_mut().find(|p| p.tenant.id == tenant.id && p.direction == direction) {
+                Some(parcel) => parcel.copies.push(copy),
+                None => parcels.push(Parcel {
+                    tenant: Arc::clone(tenant),
+                    direction,
+                    copies: vec![copy],
+                }),
+            }
         };
-        let Some(parcel) = parcels.get_mut(place) else { continue };
-        match direction {
-            Direction::Inbound if !taken.contacts.is_empty() => parcel.copies.extend(taken.contacts.iter().map(copy)),
-            Direction::Inbound | Direction::Outbound | Direction::Internal => parcel.copies.push(copy(&taken.recipient)),
+        match admitted.way {
+            Way::Outbound { .. } => put(Direction::Outbound, &taken.recipient),
+            Way::Inbound if taken.contacts.is_empty() => put(Direction::Inbound, &taken.recipient),
+            Way::Inbound => {
+                for contact in &taken.contacts {
+                    let is_own = contact.address.domain().is_some_and(|d| tenant.domains.contains_key(d));
+                    put(if is_own { Direction::Inbound } else { Direction::Internal }, contact);
+                }
+            }
         }
     }
     Ok(parcels)

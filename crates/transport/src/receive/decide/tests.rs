@@ -154,7 +154,7 @@ fn contacts_stand_in_inbound_and_stay_unseen_by_senders() {
     let t = transaction(vec![postmaster]);
     assert_eq!(
         told(run(&t, &inbound(), &plain(), 10)),
-        ["2 Inbound: it@b.example, noc@far.example"]
+        ["2 Inbound: it@b.example", "2 Internal: noc@far.example"]
     );
     assert_eq!(told(run(&t, &outbound(&a.0), &plain(), 10)), ["1 Outbound: postmaster@b.example"]);
 }
