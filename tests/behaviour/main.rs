@@ -10,3 +10,4 @@ mod deletion;
 mod ownership;
 mod sending;
 mod proof;
+mod recipients;
