@@ -7,6 +7,7 @@
 //! | `listener <role>` | accepts SMTP clients; their sessions are its own | at shutdown; sessions get 421 at the next command |
 //! | `queue` | schedules and attempts | at shutdown, when the attempts under way have ended |
 //! | `settings` | looks every second for new revisions | at shutdown |
+//! | `shared ranges` | reads the published ranges of providers every 6 hours | at shutdown |
 //! | `claims` | proves domains, ends claims and graces | at shutdown |
 //! | `inbound housekeeping` | writes counted floods | at shutdown, after the last of them |
 //! | `housekeeping` | retention, orphans, certificates | at shutdown |
@@ -118,6 +119,7 @@ pub async fn start(node: Node, clock: Clock) -> Result<Running> {
         }
     }
     tasks.spawn("queue", transport::queue::run(Arc::clone(&desk), seat));
+    tasks.spawn("shared ranges", transport::ranges::run(Arc::clone(&desk), Arc::clone(&settings)));
     tasks.spawn("settings", settings.run(shutdown.clone()));
     tasks.spawn("claims", claims.run(Arc::clone(&desk)));
     tasks.spawn("inbound housekeeping", transport::inbound::housekeeping(Arc::clone(&desk)));

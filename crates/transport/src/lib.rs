@@ -5,14 +5,17 @@
 //! Nothing calls backwards. Every room works with one [`Desk`].
 
 pub mod actions;
+pub mod claims;
 pub mod delivery;
 pub mod desk;
 pub mod inbound;
 pub mod limits;
 pub mod outcome;
 pub mod queue;
+pub mod ranges;
 pub mod receive;
 pub mod report;
+pub mod settings;
 pub mod submit;
 
 pub use desk::Desk;
