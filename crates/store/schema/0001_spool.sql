@@ -71,12 +71,13 @@ CREATE TABLE track_purge (
 
 -- Nodes of an installation and their leases. `epoch`: what `entry.owner` names. `writer`: number of the one connection that may write for
 -- the node; counted up at each connect, so that what an older one still has under way is void. `until_at`: end of the lease by the
--- database's clock, 0 when given up. `touched`: counts actions by other nodes on entries of this one.
+-- database's clock, 0 when given up. `host`: machine on which the node's process has its name locked, else empty. `touched`: counts actions by other nodes on entries of this one.
 {{postgres}} CREATE TABLE node (
     slot     SMALLINT NOT NULL PRIMARY KEY,
     epoch    BIGINT   NOT NULL,
     writer   BIGINT   NOT NULL,
     name     TEXT     NOT NULL,
+    host     TEXT     NOT NULL,
     until_at BIGINT   NOT NULL,
     touched  BIGINT   NOT NULL
 );

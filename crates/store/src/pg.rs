@@ -15,6 +15,7 @@ mod fresh;
 mod keeper;
 mod lease;
 mod migrate;
+mod place;
 mod queue;
 mod read;
 mod search;
@@ -276,7 +277,7 @@ fn start_keeper(
                 let schema = Session::open(&door.config, &door.tls, Purpose::Schema).await?;
                 schema.warn_when_unsafe().await?;
                 migrate::migrate(&schema, now).await?;
-                migrate::share_folder(&schema, &blobs_dir).await?;
+                lease.settle_down(&migrate::share_folder(&schema, &blobs_dir).await?);
                 drop(schema);
                 let session = Session::open(&door.config, &door.tls, Purpose::Mail).await?;
                 lease.beat(&session).await?;

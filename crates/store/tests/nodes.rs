@@ -172,6 +172,31 @@ fn a_node_alone_finds_its_own_entries_after_an_orderly_end() {
 }
 
 #[test]
+fn a_node_that_was_killed_finds_its_entries_at_once_on_its_machine() {
+    let cluster = Postgres::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    wait(async {
+        let long = Duration::from_secs(60);
+        let a = open_at(cluster.url(), &folder, "a", long).unwrap();
+        let make = Maker::new(a.mail.node_slot());
+        a.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await.unwrap();
+        // Another of the same name while it lives: a node of its own.
+        let twin = open_at(cluster.url(), &folder, "a", long).unwrap();
+        assert!(twin.mail.node_slot() != a.mail.node_slot() && owned(&twin).await == 0);
+        twin.mail.close().await.unwrap();
+        drop(twin);
+        sql(&cluster, "DELETE FROM node WHERE until_at = 0").await;
+        let slot = a.mail.node_slot();
+        drop(a);
+        // Its threads end within moments, as those of a killed process do at once.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let again = open_at(cluster.url(), &folder, "a", long).unwrap();
+        assert_eq!((owned(&again).await, again.mail.node_slot()), (1, slot));
+        assert!(again.mail.lease_holds());
+    });
+}
+
+#[test]
 fn a_node_that_lost_its_lease_changes_nothing_of_others() {
     let cluster = Postgres::start().unwrap();
     let folder = tempfile::tempdir().unwrap();

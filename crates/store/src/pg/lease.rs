@@ -9,13 +9,14 @@
 //! * The lease is counted from before the heartbeat was sent, and the node stops believing in it [`Timing::margin`] early.
 //! * All entries of a message have one owner.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_postgres::Client;
 
 use super::boottime;
+use super::place::Place;
 use super::session::{Fault, Session, pipelined};
 use crate::StoreError;
 
@@ -64,6 +65,7 @@ pub(super) struct Identity {
 /// This node's lease, as everyone in the process sees it.
 pub(super) struct Lease {
     name: String,
+    place: OnceLock<Place>,
     pub(super) timing: Timing,
     identity: Mutex<Identity>,
     epoch: AtomicI64,
@@ -84,6 +86,7 @@ impl Lease {
     pub(super) fn new(name: String, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             name,
+            place: OnceLock::new(),
             timing,
             identity: Mutex::default(),
             epoch: AtomicI64::new(0),
@@ -94,6 +97,11 @@ impl Lease {
             is_given_up: AtomicBool::new(false),
             arrivals: watch::Sender::new(0),
         })
+    }
+
+    /// Locks the node's name on this machine, before the first epoch is taken.
+    pub(super) fn settle_down(&self, installation: &str) {
+        self.place.get_or_init(|| Place::take(&self.name, installation));
     }
 
     pub(super) fn holds(&self) -> bool {
@@ -162,17 +170,21 @@ impl Lease {
         })
     }
 
-    /// Takes a slot and an epoch: those this node had before it was stopped, when nobody took its entries, else new ones.
+    /// Takes a slot and an epoch: those this node had before it ended, when nobody took its entries, else new ones.
     async fn register(&self, client: &Client) -> Result<Identity, Fault> {
         client.query_one("SELECT pg_advisory_xact_lock($1)", &[&NODE_LOCK]).await?;
         let lease = self.timing.lease_ms();
-        let own = format!("SELECT slot FROM node WHERE name = $1 AND until_at <= {NOW} ORDER BY until_at DESC LIMIT 1 FOR UPDATE");
-        if let Some(row) = client.query_opt(&own, &[&self.name]).await? {
+        let host = self.place.get().map_or("", Place::host);
+        // Whoever had the name locked on this machine before is gone, since we have it now.
+        let own = format!(
+            "SELECT slot FROM node WHERE name = $1 AND (until_at <= {NOW} OR (host = $2 AND host <> '')) ORDER BY until_at DESC LIMIT 1 FOR UPDATE"
+        );
+        if let Some(row) = client.query_opt(&own, &[&self.name, &host]).await? {
             let slot: i16 = row.try_get(0)?;
             let text = format!(
-                "UPDATE node SET writer = nextval('node_epoch_seq'), until_at = {NOW} + $2 WHERE slot = $1 RETURNING epoch, writer"
+                "UPDATE node SET writer = nextval('node_epoch_seq'), until_at = {NOW} + $2, host = $3 WHERE slot = $1 RETURNING epoch, writer"
             );
-            let row = client.query_one(&text, &[&slot, &lease]).await?;
+            let row = client.query_one(&text, &[&slot, &lease, &host]).await?;
             return Ok(Identity {
                 slot,
                 epoch: row.try_get(0)?,
@@ -198,10 +210,10 @@ impl Lease {
             (None, None) => return Err(Fault::Lost(format!("{SLOTS} nodes are live already"))),
         };
         let text = format!(
-            "INSERT INTO node (slot, epoch, writer, name, until_at, touched) \
-             VALUES ($1, nextval('node_epoch_seq'), nextval('node_epoch_seq'), $2, {NOW} + $3, 0) RETURNING epoch, writer"
+            "INSERT INTO node (slot, epoch, writer, name, host, until_at, touched) \
+             VALUES ($1, nextval('node_epoch_seq'), nextval('node_epoch_seq'), $2, $4, {NOW} + $3, 0) RETURNING epoch, writer"
         );
-        let row = client.query_one(&text, &[&slot, &self.name, &lease]).await?;
+        let row = client.query_one(&text, &[&slot, &self.name, &lease, &host]).await?;
         Ok(Identity {
             slot,
             epoch: row.try_get(0)?,

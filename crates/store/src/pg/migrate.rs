@@ -92,8 +92,8 @@ async fn index(client: &Client) -> Result<(), StoreError> {
 const FOLDER_MARK: &str = "installation";
 const FOLDER_NAME: &str = "blob_folder";
 
-/// Marks a new folder as that of this database, or finds that it is.
-pub(super) async fn share_folder(session: &Session, folder: &Path) -> Result<(), StoreError> {
+/// Marks a new folder as that of this database, or finds that it is. The mark names the installation.
+pub(super) async fn share_folder(session: &Session, folder: &Path) -> Result<String, StoreError> {
     let client = &session.client;
     let file = folder.join(FOLDER_MARK);
     let own = match read_mark(&file)? {
@@ -112,7 +112,7 @@ pub(super) async fn share_folder(session: &Session, folder: &Path) -> Result<(),
         .try_get(0)?;
     if kept == own {
         std::fs::write(&file, &own).map_err(|e| StoreError::from_io(&format!("write {}", file.display()), &e))?;
-        return Ok(());
+        return Ok(own);
     }
     Err(foreign_folder(folder))
 }
