@@ -11,3 +11,5 @@ mod ownership;
 mod sending;
 mod proof;
 mod recipients;
+mod senders;
+mod api;

@@ -1,7 +1,7 @@
 //! A house that sends: a.example has a network, both presets' ranges are set, mail for others goes to a next hop that keeps it.
 
 use serde_json::{Value, json};
-use system::{Plan, World, message, usual_extensions};
+use system::{Plan, World, usual_extensions};
 use testkit::client::{Client, ClientCertificate};
 use testkit::peer::{Peer, Script};
 
