@@ -67,6 +67,15 @@ pub struct QueueFigures {
     pub fresh_bytes: usize,
 }
 
+/// Whether a next hop took something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A message.
+    Took,
+    /// Nothing.
+    Not,
+}
+
 struct Shared {
     state: Mutex<State>,
     pool: Mutex<Pool>,
@@ -203,6 +212,16 @@ impl QueueHandle {
         self.state().give_back(hop);
     }
 
+    /// A place is given back; a next hop that took a message is well.
+    pub(crate) fn hop_done(&self, hop: &HopKey, max: u32, served: Served) {
+        let mut state = self.state();
+        match served {
+            Served::Took => state.hop_succeeded(hop, max),
+            Served::Not => {}
+        }
+        state.give_back(hop);
+    }
+
     pub(crate) fn hop_succeeded(&self, hop: &HopKey, max: u32) {
         self.state().hop_succeeded(hop, max);
     }
@@ -255,7 +274,11 @@ impl QueueHandle {
 pub async fn run(desk: Arc<Desk>, seat: QueueSeat) {
     let QueueSeat { outcomes, kept } = seat;
     let queue = desk.queue.clone();
-    queue.state().began_at = desk.now();
+    {
+        let mut state = queue.state();
+        state.began_at = desk.now();
+        state.lease_epoch = desk.store.mail.lease_epoch();
+    }
     // A second run of the same handle keeps the first clock; there is only one in a process.
     let _ = queue.0.clock.set(desk.clock.clone());
     let settling = tokio::spawn(settler::run(Arc::clone(&desk), outcomes));

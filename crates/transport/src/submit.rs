@@ -65,7 +65,16 @@ pub async fn hand_over(
         fates.extend(taken.into_iter().map(|(e, ..)| (e, verdict.clone().into_fate())));
         return fates;
     }
-    let acceptance = accept(desk, live, tenant, message, variant, &taken, queue_id, scanned);
+    let birth = Birth {
+        desk,
+        live,
+        tenant,
+        message,
+        variant,
+        queue_id,
+        at: desk.now(),
+    };
+    let acceptance = birth.accept(&taken, scanned);
     let mut born = Some(Box::new(acceptance));
     fates.extend(taken.into_iter().map(|(entry, ..)| {
         (
@@ -227,148 +236,149 @@ fn limits(live: &Live) -> Limits {
 
 type Taken = (Entry, Vec<Address>, String);
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one message, each from another place")]
-fn accept(
-    desk: &Desk,
-    live: &Live,
-    tenant: &Arc<LiveTenant>,
-    message: &SpoolMessage,
-    variant: &Variant,
-    taken: &[Taken],
+/// What the new message is made of.
+struct Birth<'a> {
+    desk: &'a Desk,
+    live: &'a Live,
+    tenant: &'a Arc<LiveTenant>,
+    message: &'a SpoolMessage,
+    variant: &'a Variant,
     queue_id: QueueId,
-    scanned: Scanned,
-) -> Acceptance {
-    let at = desk.now();
-    let only = match taken {
-        [(_, addresses, _)] => addresses.first().filter(|_| addresses.len() == 1),
-        _ => None,
-    };
-    let received = Received {
-        client: None,
-        by: desk.node.hostname.as_str(),
-        queue_id,
-        recipient: only,
-        at,
-    };
-    let mut prefix = received.to_field(&desk.stamp_key).into_bytes();
-    prefix.extend_from_slice(&variant.prefix);
-    let entries = entries(live, tenant, message, taken, queue_id, at);
-    let record = record(desk, tenant, message, taken, &entries, &scanned.facts, at);
-    let new = SpoolMessage {
-        queue_id,
-        tenant: tenant.id,
-        direction: Direction::Inbound,
-        reverse_path: message.reverse_path.clone(),
-        params: message.params.clone(),
-        needs_smtputf8: message.needs_smtputf8,
-        has_eight_bit: message.has_eight_bit,
-        received_at: at,
-        size: message.size,
-        variants: vec![Variant {
-            prefix: prefix.into(),
-            edits: variant.edits.clone(),
-        }],
-        body: scanned.body,
-        dsn_suppressed: false,
-        cause: Some(message.queue_id),
-    };
-    Acceptance {
-        message: new,
-        entries,
-        record,
-    }
+    at: Timestamp,
 }
 
-fn entries(live: &Live, tenant: &LiveTenant, message: &SpoolMessage, taken: &[Taken], queue_id: QueueId, at: Timestamp) -> Vec<Entry> {
-    let has_null_path = matches!(message.reverse_path, ReversePath::Null);
-    let mut out = Vec::new();
-    for (old, addresses, _) in taken {
-        for address in addresses {
-            let scopes = Scopes::new(&live.system, Some(tenant), old.recipient.domain().map(mail::Domain::as_str));
-            let is_other = *address != old.recipient;
-            out.push(Entry {
-                queue_id,
-                number: u32::try_from(out.len()).unwrap_or(u32::MAX),
-                tenant: tenant.id,
-                lane: lane_of(tenant.id, address),
-                recipient: address.clone(),
-                orcpt: old.orcpt.clone().or_else(|| is_other.then(|| format!("rfc822;{}", old.recipient))),
-                notify: old.notify,
-                variant: 0,
-                state: EntryState::Queued,
-                due: at,
-                expires_at: scopes.expires_at(at, Direction::Inbound, has_null_path),
-                delay_notice_at: scopes.delay_notice_at(at, Direction::Inbound, has_null_path),
-                attempts: 0,
-                reason: None,
-                last_reply: None,
-                forced_next_hop: None,
-            });
+impl Birth<'_> {
+    fn accept(&self, taken: &[Taken], scanned: Scanned) -> Acceptance {
+        let message = self.message;
+        let only = match taken {
+            [(_, addresses, _)] => addresses.first().filter(|_| addresses.len() == 1),
+            _ => None,
+        };
+        let received = Received {
+            client: None,
+            by: self.desk.node.hostname.as_str(),
+            queue_id: self.queue_id,
+            recipient: only,
+            at: self.at,
+        };
+        let mut prefix = received.to_field(&self.desk.stamp_key).into_bytes();
+        prefix.extend_from_slice(&self.variant.prefix);
+        let entries = self.entries(taken);
+        let record = self.record(taken, &entries, &scanned.facts);
+        let new = SpoolMessage {
+            queue_id: self.queue_id,
+            tenant: self.tenant.id,
+            direction: Direction::Inbound,
+            reverse_path: message.reverse_path.clone(),
+            params: message.params.clone(),
+            needs_smtputf8: message.needs_smtputf8,
+            has_eight_bit: message.has_eight_bit,
+            received_at: self.at,
+            size: message.size,
+            variants: vec![Variant {
+                prefix: prefix.into(),
+                edits: self.variant.edits.clone(),
+            }],
+            body: scanned.body,
+            dsn_suppressed: false,
+            cause: Some(message.queue_id),
+        };
+        Acceptance {
+            message: new,
+            entries,
+            record,
         }
     }
-    out
+
+    fn entries(&self, taken: &[Taken]) -> Vec<Entry> {
+        let has_null_path = matches!(self.message.reverse_path, ReversePath::Null);
+        let mut out = Vec::new();
+        for (old, addresses, _) in taken {
+            for address in addresses {
+                let scopes = Scopes::new(
+                    &self.live.system,
+                    Some(self.tenant),
+                    old.recipient.domain().map(mail::Domain::as_str),
+                );
+                let is_other = *address != old.recipient;
+                out.push(Entry {
+                    queue_id: self.queue_id,
+                    number: u32::try_from(out.len()).unwrap_or(u32::MAX),
+                    tenant: self.tenant.id,
+                    lane: lane_of(self.tenant.id, address),
+                    recipient: address.clone(),
+                    orcpt: old.orcpt.clone().or_else(|| is_other.then(|| format!("rfc822;{}", old.recipient))),
+                    notify: old.notify,
+                    variant: 0,
+                    state: EntryState::Queued,
+                    due: self.at,
+                    expires_at: scopes.expires_at(self.at, Direction::Inbound, has_null_path),
+                    delay_notice_at: scopes.delay_notice_at(self.at, Direction::Inbound, has_null_path),
+                    attempts: 0,
+                    reason: None,
+                    last_reply: None,
+                    forced_next_hop: None,
+                });
+            }
+        }
+        out
+    }
+
+    fn record(&self, taken: &[Taken], entries: &[Entry], facts: &Facts) -> Record {
+        let hello = self.desk.node.hostname.to_string();
+        let mut events = vec![Event::MailFrom {
+            hello,
+            reverse_path: self.message.reverse_path.to_string(),
+            login: None,
+        }];
+        events.extend(taken.iter().map(|(e, _, how)| Event::Rcpt {
+            recipient: e.recipient.to_string(),
+            check: how.clone(),
+        }));
+        events.push(accepted(self.message.size, facts));
+        // The sender's tenant is not named: only that the mail came from inside.
+        events.push(Event::Checked {
+            check: "source".into(),
+            result: "internal".into(),
+            evidence: None,
+        });
+        for entry in entries {
+            let recipient = entry.recipient.to_string();
+            let revision = self.tenant.revision;
+            events.push(Event::Decided {
+                recipient: recipient.clone(),
+                disposition: Disposition::Relay,
+                reason: None,
+                revision,
+            });
+            events.push(Event::Queued { recipient, due: entry.due });
+        }
+        Record {
+            trace: self.queue_id,
+            tenant: self.tenant.id,
+            direction: Some(Direction::Inbound),
+            at: self.at,
+            events,
+        }
+    }
 }
 
-fn record(
-    desk: &Desk,
-    tenant: &LiveTenant,
-    message: &SpoolMessage,
-    taken: &[Taken],
-    entries: &[Entry],
-    facts: &Facts,
-    at: Timestamp,
-) -> Record {
-    let mut events = vec![Event::MailFrom {
-        hello: desk.node.hostname.to_string(),
-        reverse_path: message.reverse_path.to_string(),
-        login: None,
-    }];
-    events.extend(taken.iter().map(|(e, _, how)| Event::Rcpt {
-        recipient: e.recipient.to_string(),
-        check: how.clone(),
-    }));
-    events.push(Event::Accepted {
-        size: message.size,
+fn accepted(size: u64, facts: &Facts) -> Event {
+    let attachment = |a: &mail::mime::Attachment| AttachmentFacts {
+        name: a.name.clone(),
+        true_type: a.true_type.to_owned(),
+        size: a.size,
+        sha256: a.sha256.clone(),
+    };
+    Event::Accepted {
+        size,
         message_id: facts.message_id.clone(),
         from: facts.from.clone(),
         reply_to: facts.reply_to.clone(),
         to: facts.to.clone(),
         subject: facts.subject.clone(),
         date: facts.date.clone(),
-        attachments: facts
-            .attachments
-            .iter()
-            .map(|a| AttachmentFacts {
-                name: a.name.clone(),
-                true_type: a.true_type.to_owned(),
-                size: a.size,
-                sha256: a.sha256.clone(),
-            })
-            .collect(),
+        attachments: facts.attachments.iter().map(attachment).collect(),
         url_hosts: facts.url_hosts.clone(),
-    });
-    // The sender's tenant is not named: only that the mail came from inside.
-    events.push(Event::Checked {
-        check: "source".into(),
-        result: "internal".into(),
-        evidence: None,
-    });
-    for entry in entries {
-        let recipient = entry.recipient.to_string();
-        events.push(Event::Decided {
-            recipient: recipient.clone(),
-            disposition: Disposition::Relay,
-            reason: None,
-            revision: tenant.revision,
-        });
-        events.push(Event::Queued { recipient, due: entry.due });
-    }
-    let trace = entries.first().map_or(message.queue_id, |e| e.queue_id);
-    Record {
-        trace,
-        tenant: tenant.id,
-        direction: Some(Direction::Inbound),
-        at,
-        events,
     }
 }

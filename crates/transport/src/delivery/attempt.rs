@@ -12,7 +12,7 @@ use super::route::Candidate;
 use super::wire::Wire;
 use crate::Desk;
 use crate::outcome::Fate;
-use crate::queue::QueueHandle;
+use crate::queue::{QueueHandle, Served};
 use mail::{Reason, Reply, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub struct Attempt<'a> {
     pub candidates: &'a [Arc<Candidate>],
     /// Settings.
     pub deadlines: Deadlines,
+    /// Lease under which the entries were read.
+    pub lease_epoch: i64,
 }
 
 /// A recipient on its way through the candidates.
@@ -110,8 +112,18 @@ impl Attempt<'_> {
                 open.iter_mut().for_each(|o| o.last = Some((candidate.host.clone(), said.clone())));
                 continue;
             }
+            let before = tried.fates.len();
             let kind = self.candidate(candidate, &mut open, tried).await;
-            self.queue.give_back(&self.hop(candidate));
+            let took = tried
+                .fates
+                .iter()
+                .skip(before)
+                .any(|(_, fate)| matches!(fate, Fate::Delivered { .. }));
+            self.queue.hop_done(
+                &self.hop(candidate),
+                candidate.connections_max,
+                if took { Served::Took } else { Served::Not },
+            );
             only_own &= kind == Some(FailureKind::OwnListener);
             if tried.is_lease_lost {
                 return;
@@ -190,7 +202,7 @@ impl Attempt<'_> {
                         (privacy, may_reuse) = (Privacy::Clear, false);
                         continue;
                     }
-                    return Some(self.no_connection(candidate, open, failure));
+                    return Some(self.no_connection(candidate, open, *failure));
                 }
             };
             let (address, tls) = (wire.address.to_string(), wire.tls.clone());
@@ -214,7 +226,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn wire(&self, candidate: &Arc<Candidate>, privacy: Privacy, may_reuse: bool) -> Result<Wire, NoConnection> {
+    async fn wire(&self, candidate: &Arc<Candidate>, privacy: Privacy, may_reuse: bool) -> Result<Wire, Box<NoConnection>> {
         let now = self.desk.clock.monotonic();
         if may_reuse && let Some(wire) = self.queue.idle_wire(self.message.tenant, candidate, now) {
             return Ok(wire);
@@ -246,7 +258,7 @@ impl Attempt<'_> {
 
     async fn transaction(&self, candidate: &Arc<Candidate>, mut wire: Wire, open: &[Open]) -> Transaction {
         let entries: Vec<&Entry> = open.iter().map(|o| &o.entry).collect();
-        let transaction = dialogue::send(self.desk, &mut wire, self.message, self.variant, &entries).await;
+        let transaction = dialogue::send(self.desk, self.lease_epoch, &mut wire, self.message, self.variant, &entries).await;
         if transaction.end == End::Usable {
             if wire.messages < candidate.per_connection_max {
                 self.queue

@@ -60,18 +60,18 @@ pub enum FailureKind {
 }
 
 impl NoConnection {
-    fn new(kind: FailureKind, reason: Reason, text: impl Into<String>) -> Self {
-        Self {
+    fn new(kind: FailureKind, reason: Reason, text: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
             reason,
             text: text.into(),
             reply: None,
             address: None,
             tls: None,
             kind,
-        }
+        })
     }
 
-    fn at(mut self, address: SocketAddr) -> Self {
+    fn at(mut self: Box<Self>, address: SocketAddr) -> Box<Self> {
         self.address = Some(address);
         self
     }
@@ -117,7 +117,7 @@ pub async fn open(
     privacy: Privacy,
     deadlines: Deadlines,
     turn: usize,
-) -> Result<Wire, NoConnection> {
+) -> Result<Wire, Box<NoConnection>> {
     let addresses = addresses(desk, candidate).await?;
     let (stream, address) = connect(desk, candidate, &addresses, deadlines.connect, turn).await?;
     let mut wire = Wire::new(stream, address, desk.clock.clone());
@@ -137,7 +137,7 @@ pub async fn open(
 }
 
 /// Addresses of the candidate, IPv6 and IPv4 by turns, so that a broken family costs one attempt and not all.
-async fn addresses(desk: &Desk, candidate: &Candidate) -> Result<Vec<SocketAddr>, NoConnection> {
+async fn addresses(desk: &Desk, candidate: &Candidate) -> Result<Vec<SocketAddr>, Box<NoConnection>> {
     let fail = |reason, text: String| Err(NoConnection::new(FailureKind::Connect, reason, text));
     let found = match desk.resolver.addresses(&candidate.host).await {
         Ok(found) if found.is_empty() => return fail(Reason::NextHopFailed, format!("{} has no address", candidate.host)),
@@ -172,15 +172,17 @@ async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
     turn: usize,
-) -> Result<(tokio::net::TcpStream, SocketAddr), NoConnection> {
+) -> Result<(tokio::net::TcpStream, SocketAddr), Box<NoConnection>> {
     let mut last = NoConnection::new(
         FailureKind::Connect,
         Reason::NextHopFailed,
         format!("{} has no address", candidate.host),
     );
     let (mut own, mut forbidden) = (0, 0);
+    let of_node = if candidate.sources.is_empty() { of_this_machine(&desk.node.delivering_addresses) } else { Vec::new() };
+    let pool = if candidate.sources.is_empty() { &of_node } else { &candidate.sources };
     for address in addresses {
-        let source = source_for(&candidate.sources, *address, turn);
+        let source = source_for(pool, *address, turn);
         match desk.guard.connect(*address, source, limit, &desk.clock).await {
             Ok(stream) => return Ok((stream, *address)),
             Err(ConnectError::Forbidden(error)) => {
@@ -208,6 +210,11 @@ async fn connect(
     Err(last)
 }
 
+/// `delivering_addresses` that can be sent from: behind an address translation the public ones stand in the node file for SPF and PTR alone.
+fn of_this_machine(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    addresses.iter().copied().filter(|a| std::net::UdpSocket::bind((*a, 0)).is_ok()).collect()
+}
+
 /// A local address of the pool that fits the family of the target.
 fn source_for(sources: &[IpAddr], target: SocketAddr, turn: usize) -> Option<IpAddr> {
     let fitting: Vec<IpAddr> = sources.iter().copied().filter(|s| s.is_ipv4() == target.is_ipv4()).collect();
@@ -218,34 +225,34 @@ fn source_for(sources: &[IpAddr], target: SocketAddr, turn: usize) -> Option<IpA
     }
 }
 
-async fn greet(wire: &mut Wire, limit: Duration) -> Result<(), NoConnection> {
+async fn greet(wire: &mut Wire, limit: Duration) -> Result<(), Box<NoConnection>> {
     match wire.reply(limit).await {
         Ok(reply) => served(wire, Stage::Greeting, reply),
         Err(loss) => Err(NoConnection::new(FailureKind::Connect, Reason::NextHopFailed, format!("greeting: {loss}")).at(wire.address)),
     }
 }
 
-fn served(wire: &Wire, stage: Stage, reply: Reply) -> Result<(), NoConnection> {
+fn served(wire: &Wire, stage: Stage, reply: Reply) -> Result<(), Box<NoConnection>> {
     match after_reply(stage, &reply) {
         Effect::Proceed => Ok(()),
         Effect::Next | Effect::Fail | Effect::Defer => Err(refused(wire, reply)),
     }
 }
 
-fn refused(wire: &Wire, reply: Reply) -> NoConnection {
+fn refused(wire: &Wire, reply: Reply) -> Box<NoConnection> {
     let mut failure = NoConnection::new(FailureKind::Service, Reason::RemoteReply, reply.to_string()).at(wire.address);
     failure.tls.clone_from(&wire.tls);
     failure.reply = Some(reply);
     failure
 }
 
-fn lost(wire: &Wire, what: &str, loss: &Loss) -> NoConnection {
+fn lost(wire: &Wire, what: &str, loss: &Loss) -> Box<NoConnection> {
     let mut failure = NoConnection::new(FailureKind::Service, Reason::NextHopFailed, format!("{what}: {loss}")).at(wire.address);
     failure.tls.clone_from(&wire.tls);
     failure
 }
 
-async fn ask(wire: &mut Wire, what: &str) -> Result<Reply, NoConnection> {
+async fn ask(wire: &mut Wire, what: &str) -> Result<Reply, Box<NoConnection>> {
     let sent = wire.flush(timeout::COMMAND).await;
     let result = match sent {
         Ok(()) => wire.reply(timeout::COMMAND).await,
@@ -255,7 +262,7 @@ async fn ask(wire: &mut Wire, what: &str) -> Result<Reply, NoConnection> {
 }
 
 /// EHLO; RFC 5321 §3.2: HELO for servers that do not know it.
-async fn hello(desk: &Desk, wire: &mut Wire) -> Result<(), NoConnection> {
+async fn hello(desk: &Desk, wire: &mut Wire) -> Result<(), Box<NoConnection>> {
     smtp::ehlo(&mut wire.out, desk.node.hostname.as_str());
     let reply = ask(wire, "EHLO").await?;
     if (200..300).contains(&reply.code.0) {
@@ -272,7 +279,7 @@ async fn hello(desk: &Desk, wire: &mut Wire) -> Result<(), NoConnection> {
     served(wire, Stage::Hello, reply)
 }
 
-async fn start_tls(desk: &Desk, candidate: &Candidate, mut wire: Wire) -> Result<Wire, NoConnection> {
+async fn start_tls(desk: &Desk, candidate: &Candidate, mut wire: Wire) -> Result<Wire, Box<NoConnection>> {
     let may_be_clear = candidate.tls.level.may_be_clear();
     if !wire.capabilities.starttls {
         if may_be_clear {
@@ -320,7 +327,7 @@ async fn start_tls(desk: &Desk, candidate: &Candidate, mut wire: Wire) -> Result
 }
 
 /// TLS over the connection; `kind` is what a failure counts as.
-async fn handshake(desk: &Desk, candidate: &Candidate, wire: Wire, kind: FailureKind) -> Result<Wire, NoConnection> {
+async fn handshake(desk: &Desk, candidate: &Candidate, wire: Wire, kind: FailureKind) -> Result<Wire, Box<NoConnection>> {
     let address = wire.address;
     let failed = |text: String| NoConnection::new(kind, Reason::TlsPolicy, text).at(address);
     let Some((stream, _)) = wire.into_plain() else {
@@ -352,7 +359,7 @@ async fn handshake(desk: &Desk, candidate: &Candidate, wire: Wire, kind: Failure
     }
 }
 
-async fn log_in(desk: &Desk, tenant: TenantId, login: &Login, wire: &mut Wire) -> Result<(), NoConnection> {
+async fn log_in(desk: &Desk, tenant: TenantId, login: &Login, wire: &mut Wire) -> Result<(), Box<NoConnection>> {
     let failure = |wire: &Wire, text: &str| {
         let mut failure = NoConnection::new(FailureKind::Service, Reason::AuthFailed, text).at(wire.address);
         failure.tls.clone_from(&wire.tls);

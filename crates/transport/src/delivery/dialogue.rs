@@ -100,8 +100,15 @@ fn stage_name(stage: Stage) -> &'static str {
     }
 }
 
-/// Sends one message to `entries`, which share their variant.
-pub async fn send(desk: &Desk, wire: &mut Wire, message: &SpoolMessage, variant: &Variant, entries: &[&Entry]) -> Transaction {
+/// Sends one message to `entries`, which share their variant and were read under the lease `lease_epoch`.
+pub async fn send(
+    desk: &Desk,
+    lease_epoch: i64,
+    wire: &mut Wire,
+    message: &SpoolMessage,
+    variant: &Variant,
+    entries: &[&Entry],
+) -> Transaction {
     let params = parameters(message, wire.capabilities.smtputf8);
     let size = size_bytes(message, variant);
     if let Some(said) = lacks(&wire.capabilities, &params, size) {
@@ -112,7 +119,12 @@ pub async fn send(desk: &Desk, wire: &mut Wire, message: &SpoolMessage, variant:
             last,
         };
     }
-    let mut talk = Talk { said: vec![None; entries.len()], last: String::new(), is_sender_refused: false };
+    let mut talk = Talk {
+        said: vec![None; entries.len()],
+        last: String::new(),
+        is_sender_refused: false,
+        lease_epoch,
+    };
     let end = talk.run(desk, wire, message, variant, entries, (&params, size)).await;
     wire.messages += 1;
     let last = std::mem::take(&mut talk.last);
@@ -169,6 +181,8 @@ struct Talk {
     said: Vec<Option<Said>>,
     last: String,
     is_sender_refused: bool,
+    /// Lease under which the entries were read.
+    lease_epoch: i64,
 }
 
 impl Talk {
@@ -357,7 +371,8 @@ impl Talk {
                 return End::Broken;
             }
         }
-        if !desk.store.mail.lease_holds() {
+        // A lease that was lost and had anew holds again, but not for what was read before.
+        if !desk.store.mail.lease_holds() || desk.store.mail.lease_epoch() != self.lease_epoch {
             self.rest(&Said {
                 effect: Effect::Defer,
                 reason: Reason::Internal,

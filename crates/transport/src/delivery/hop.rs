@@ -47,7 +47,8 @@ struct Hop<W> {
     /// When the next probe is due, while failing.
     probe_at: Option<Duration>,
     asked_at: Duration,
-    waiting: VecDeque<W>,
+    /// Who waits, and since when.
+    waiting: VecDeque<(Duration, W)>,
 }
 
 /// All next hops with something to remember. `W`: who waits for a place.
@@ -88,7 +89,7 @@ impl<W> Hops<W> {
 
     /// Waits for a place.
     pub fn wait(&mut self, key: &HopKey, who: W, now: Duration) {
-        self.hop(key, now).waiting.push_back(who);
+        self.hop(key, now).waiting.push_back((now, who));
     }
 
     /// Gives a place back; who may try again now.
@@ -96,7 +97,7 @@ impl<W> Hops<W> {
     pub fn give_back(&mut self, key: &HopKey) -> Option<W> {
         let hop = self.0.get_mut(key)?;
         hop.in_use = hop.in_use.saturating_sub(1);
-        let next = hop.waiting.pop_front();
+        let next = hop.waiting.pop_front().map(|(_, who)| who);
         self.tidy(key);
         next
     }
@@ -119,7 +120,7 @@ impl<W> Hops<W> {
             .saturating_sub(before)
             .saturating_add(u32::from(hop.in_use == 0));
         let count = hop.waiting.len().min(usize::try_from(more).unwrap_or(usize::MAX));
-        let woken = hop.waiting.drain(..count).collect();
+        let woken = hop.waiting.drain(..count).map(|(_, who)| who).collect();
         self.tidy(key);
         woken
     }
@@ -167,15 +168,17 @@ impl<W> Hops<W> {
         due
     }
 
-    /// Who waits, hop by hop.
-    pub fn waiting(&self) -> impl Iterator<Item = &W> {
-        self.0.values().flat_map(|h| h.waiting.iter())
+    /// Who has been waiting since `then` or longer, hop by hop.
+    pub fn waiting_since(&self, then: Duration) -> impl Iterator<Item = &W> {
+        self.0
+            .values()
+            .flat_map(move |h| h.waiting.iter().take_while(move |(since, _)| *since <= then).map(|(_, who)| who))
     }
 
     /// Everyone who waits, for all hops (a pause, a rescan): they are looked at anew.
     #[must_use]
     pub fn drain_waiting(&mut self) -> Vec<W> {
-        let all = self.0.values_mut().flat_map(|h| h.waiting.drain(..)).collect();
+        let all = self.0.values_mut().flat_map(|h| h.waiting.drain(..)).map(|(_, who)| who).collect();
         self.0
             .retain(|_, h| h.in_use > 0 || h.ramp.is_some() || h.probe_at.is_some() || !h.failures.is_empty());
         all
@@ -273,8 +276,8 @@ mod tests {
 
     #[test]
     fn failing_ones_are_last_and_never_gone() {
-        let health = |c: &u32| if c % 2 == 0 { Health::Failing } else { Health::Healthy };
-        assert_eq!(by_health(vec![2, 1, 4, 3], health), [1, 3, 2, 4]);
-        assert_eq!(by_health(vec![2], health), [2]);
+        let health = |c: &u32| if c.is_multiple_of(2) { Health::Failing } else { Health::Healthy };
+        assert_eq!(by_health(Vec::from([2, 1, 4, 3]), health), [1, 3, 2, 4]);
+        assert_eq!(by_health(Vec::from([2]), health), [2]);
     }
 }

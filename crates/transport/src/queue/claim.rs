@@ -4,8 +4,8 @@
 //! Invariants: an entry has at most one holder; actions that find an attempt under way are kept for its end.
 
 use mail::QueueId;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 
 /// An entry's name.
 pub type EntryKey = (QueueId, u32);
@@ -23,11 +23,21 @@ enum Claim<A> {
 
 /// All entries that are in someone's hands.
 #[derive(Debug)]
-pub struct Claims<A>(HashMap<EntryKey, Claim<A>>);
+pub struct Claims<A> {
+    held: HashMap<EntryKey, Claim<A>>,
+    /// Reads of the store that are under way.
+    reads: u32,
+    /// Entries that left someone's hands while a read was under way: what the read says of them may be out of date.
+    left: HashSet<EntryKey>,
+}
 
 impl<A> Default for Claims<A> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self {
+            held: HashMap::new(),
+            reads: 0,
+            left: HashSet::new(),
+        }
     }
 }
 
@@ -50,7 +60,7 @@ pub enum ActionClaim<A> {
 impl<A> Claims<A> {
     /// Takes an entry into memory, for the job with this number. `false`: someone has it already.
     pub fn ready(&mut self, key: EntryKey, job: u64) -> bool {
-        match self.0.entry(key) {
+        match self.held.entry(key) {
             Slot::Occupied(_) => false,
             Slot::Vacant(slot) => {
                 slot.insert(Claim::Ready(job));
@@ -61,9 +71,9 @@ impl<A> Claims<A> {
 
     /// Begins an attempt. `false`: it was taken away from the job in the meantime.
     pub fn begin(&mut self, key: EntryKey, job: u64) -> bool {
-        match self.0.get_mut(&key) {
+        match self.held.get_mut(&key) {
             Some(Claim::Ready(number)) if *number == job => {
-                self.0.insert(key, Claim::Attempt(Vec::new()));
+                self.held.insert(key, Claim::Attempt(Vec::new()));
                 true
             }
             Some(Claim::Ready(_) | Claim::Attempt(_) | Claim::Action) | None => false,
@@ -73,9 +83,9 @@ impl<A> Claims<A> {
     /// An attempt goes back to waiting (no place at the next hop). Kept actions are given out.
     #[must_use]
     pub fn put_back(&mut self, key: EntryKey, job: u64) -> Vec<A> {
-        match self.0.get_mut(&key) {
+        match self.held.get_mut(&key) {
             Some(Claim::Attempt(kept)) if kept.is_empty() => {
-                self.0.insert(key, Claim::Ready(job));
+                self.held.insert(key, Claim::Ready(job));
                 Vec::new()
             }
             Some(Claim::Attempt(_)) => self.release(key),
@@ -85,9 +95,9 @@ impl<A> Claims<A> {
 
     /// A person's action wants the entry.
     pub fn action(&mut self, key: EntryKey, action: A) -> ActionClaim<A> {
-        match self.0.get_mut(&key) {
+        match self.held.get_mut(&key) {
             None | Some(Claim::Ready(_)) => {
-                self.0.insert(key, Claim::Action);
+                self.held.insert(key, Claim::Action);
                 ActionClaim::Granted
             }
             Some(Claim::Attempt(kept)) => {
@@ -100,8 +110,8 @@ impl<A> Claims<A> {
 
     /// Gives up waiting, if the entry still waits in this job.
     pub fn forget(&mut self, key: EntryKey, job: u64) {
-        if matches!(self.0.get(&key), Some(Claim::Ready(n)) if *n == job) {
-            self.0.remove(&key);
+        if matches!(self.held.get(&key), Some(Claim::Ready(n)) if *n == job) {
+            self.held.remove(&key);
         }
     }
 
@@ -110,19 +120,44 @@ impl<A> Claims<A> {
     /// # Errors
     /// Someone has it in hands.
     pub fn take_quietly(&mut self, key: EntryKey) -> Result<(), InHands> {
-        match self.0.get(&key) {
+        if self.has_left(key) {
+            return Err(InHands);
+        }
+        match self.held.get(&key) {
             None | Some(Claim::Ready(_)) => {
-                self.0.insert(key, Claim::Attempt(Vec::new()));
+                self.held.insert(key, Claim::Attempt(Vec::new()));
                 Ok(())
             }
             Some(Claim::Attempt(_) | Claim::Action) => Err(InHands),
         }
     }
 
+    /// A read of the store begins whose entries will be taken. Until [`Claims::read_ends`], what leaves hands is remembered.
+    pub fn read_begins(&mut self) {
+        self.reads += 1;
+    }
+
+    /// The entries of the read are taken.
+    pub fn read_ends(&mut self) {
+        self.reads = self.reads.saturating_sub(1);
+        if self.reads == 0 {
+            self.left.clear();
+        }
+    }
+
+    /// Whether the entry left someone's hands since the oldest read that is under way began: it may be delivered, removed or changed.
+    #[must_use]
+    pub fn has_left(&self, key: EntryKey) -> bool {
+        self.left.contains(&key)
+    }
+
     /// Out of everyone's hands; the actions that were kept.
     #[must_use]
     pub fn release(&mut self, key: EntryKey) -> Vec<A> {
-        match self.0.remove(&key) {
+        if self.reads > 0 {
+            self.left.insert(key);
+        }
+        match self.held.remove(&key) {
             Some(Claim::Attempt(kept)) => kept,
             Some(Claim::Ready(_) | Claim::Action) | None => Vec::new(),
         }
@@ -131,19 +166,19 @@ impl<A> Claims<A> {
     /// Whether the entry is being attempted.
     #[must_use]
     pub fn is_attempted(&self, key: EntryKey) -> bool {
-        matches!(self.0.get(&key), Some(Claim::Attempt(_)))
+        matches!(self.held.get(&key), Some(Claim::Attempt(_)))
     }
 
     /// Entries in hands.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.held.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty()
     }
 }
 
@@ -175,6 +210,20 @@ mod tests {
         // Read again by another job, it does not go back to the first one, whose copy is out of date.
         assert!(claims.release(key).is_empty() && claims.ready(key, 2));
         assert!(!claims.begin(key, 1) && claims.begin(key, 2));
+    }
+
+    #[test]
+    fn what_left_hands_during_a_read_is_known() {
+        let (key, other) = ((QueueId::from_i64(1), 0), (QueueId::from_i64(2), 0));
+        let mut claims: Claims<u32> = Claims::default();
+        assert!(claims.ready(key, 1) && claims.begin(key, 1));
+        claims.read_begins();
+        assert!(claims.release(key).is_empty());
+        assert!(claims.has_left(key) && !claims.has_left(other));
+        assert_eq!(claims.take_quietly(key), Err(InHands));
+        claims.read_ends();
+        assert!(!claims.has_left(key));
+        assert_eq!(claims.take_quietly(key), Ok(()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ const PAGE_ENTRIES: usize = 250;
 const PROBES_MAX: usize = 64;
 /// Deadline of a probe's connect.
 const PROBE_CONNECT: Duration = Duration::from_secs(30);
+/// How long a job waits at a full next hop before its lane is looked at.
+const WAITING_LONG: Duration = Duration::from_secs(15);
 /// Jobs waiting at next hops whose lanes are swept in one round.
 const WAITING_LOOKED_AT_MAX: usize = 10_000;
 
@@ -41,11 +43,15 @@ pub(crate) async fn run(desk: Arc<Desk>) {
     let mut probes = JoinSet::new();
     let (mut pauses_at, mut blocked_at) = (Duration::ZERO, Duration::ZERO);
     let mut is_first = true;
+    let mut seen = desk.live();
     loop {
         let now = desk.clock.monotonic();
-        if is_first || now.saturating_sub(pauses_at) >= PAUSES_EVERY {
+        // A pause counts up the generation of the settings, so new settings may mean new pauses.
+        let live = desk.live();
+        if is_first || !Arc::ptr_eq(&live, &seen) || now.saturating_sub(pauses_at) >= PAUSES_EVERY {
             pauses_at = now;
             is_first = false;
+            seen = live;
             read_pauses(&desk).await;
         }
         if now.saturating_sub(blocked_at) >= BLOCKED_LOOK {
@@ -138,8 +144,14 @@ fn forget(state: &mut super::state::State, job: Job, now: Timestamp) {
 /// Lifetimes and warnings of what cannot be tried: paused lanes, and lanes whose jobs wait at full next hops.
 async fn sweep(desk: &Arc<Desk>) {
     let lanes: Vec<(LaneId, Way)> = {
+        let long_ago = desk.clock.monotonic().saturating_sub(WAITING_LONG);
         let state = desk.queue.state();
-        let waiting: HashSet<LaneId> = state.hops.waiting().map(|job| job.lane).take(WAITING_LOOKED_AT_MAX).collect();
+        let waiting: HashSet<LaneId> = state
+            .hops
+            .waiting_since(long_ago)
+            .map(|job| job.lane)
+            .take(WAITING_LOOKED_AT_MAX)
+            .collect();
         state
             .paused_lanes
             .iter()
@@ -164,37 +176,55 @@ async fn sweep_lane(desk: &Arc<Desk>, lane: LaneId, way: Way, left: &mut usize) 
     let now = desk.now();
     let mut after = None;
     while *left > 0 {
-        let entries = desk.store.mail.due(lane, now, after, PAGE_ENTRIES.min(*left)).await?;
-        *left -= entries.len().min(*left);
-        after = entries.last().map(|e| (e.due, e.queue_id, e.number));
-        let count = entries.len();
-        for entry in entries {
-            let fate = match expire::judge(&entry, now, way) {
-                Due::Expire => Some(Fate::Expired),
-                Due::HoldEnded => Some(Fate::HoldEnded),
-                Due::Attempt | Due::NotYet if expire::is_warning_due(&entry, now) => Some(Fate::Warned),
-                Due::Attempt | Due::NotYet => None,
-            };
-            if let Some(fate) = fate {
-                end(desk, entry, fate).await?;
-            }
+        let limit = PAGE_ENTRIES.min(*left);
+        desk.queue.state().claims.read_begins();
+        let page = desk.store.mail.due(lane, now, after, limit).await;
+        let taken = page.map(|entries| {
+            after = entries.last().map(|e| (e.due, e.queue_id, e.number));
+            (entries.len(), take_over_due(desk, entries, now, way))
+        });
+        desk.queue.state().claims.read_ends();
+        let (count, fates) = taken?;
+        *left -= count;
+        // Each is seen to even if one fails: they are all in hand.
+        let mut failed = Ok(());
+        for (entry, fate) in fates {
+            failed = end(desk, entry, fate).await.and(failed);
         }
-        if count < PAGE_ENTRIES {
+        failed?;
+        if count < limit {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Writes a fate without an attempt, unless someone has the entry in hands.
+/// Takes those in hand that have a fate without an attempt.
+fn take_over_due(desk: &Desk, entries: Vec<Entry>, now: Timestamp, way: Way) -> Vec<(Entry, Fate)> {
+    let mut state = desk.queue.state();
+    let mut fates = Vec::new();
+    for entry in entries {
+        let fate = match expire::judge(&entry, now, way) {
+            Due::Expire => Fate::Expired,
+            Due::HoldEnded => Fate::HoldEnded,
+            Due::Attempt | Due::NotYet if expire::is_warning_due(&entry, now) => Fate::Warned,
+            Due::Attempt | Due::NotYet => continue,
+        };
+        // Whoever has it in hands will see to it.
+        if state.claims.take_quietly((entry.queue_id, entry.number)).is_ok() {
+            fates.push((entry, fate));
+        }
+    }
+    fates
+}
+
+/// Writes a fate without an attempt.
 async fn end(desk: &Arc<Desk>, entry: Entry, fate: Fate) -> Result<(), store::StoreError> {
     let key = (entry.queue_id, entry.number);
-    if desk.queue.state().claims.take_quietly(key).is_err() {
-        return Ok(());
-    }
-    let Some(message) = desk.store.mail.message(entry.queue_id).await? else {
+    let read = desk.store.mail.message(entry.queue_id).await;
+    let Ok(Some(message)) = read else {
         drop(desk.queue.state().claims.release(key));
-        return Ok(());
+        return read.map(|_| ());
     };
     let live = desk.live();
     let settled = outcome::settle(desk, &live, &message, vec![(entry, fate)], Vec::new()).await;

@@ -19,8 +19,8 @@ struct Lane {
     cursor: Option<Position>,
     /// Jobs of this lane, read from the store, that have not ended.
     in_memory: u32,
-    /// Something may have become due before the cursor.
-    again: bool,
+    /// Something that the reading under way may not see is due then.
+    unseen: Option<Timestamp>,
     /// More is due behind the cursor, but memory for this lane is full.
     is_full: bool,
     is_reading: bool,
@@ -66,17 +66,16 @@ impl Lanes {
             wake_at: None,
             cursor: None,
             in_memory: 0,
-            again: false,
+            unseen: None,
             is_full: false,
             is_reading: false,
         };
         let room = self.lanes.entry(lane).or_insert_with(new);
-        room.again |= room.is_reading || room.cursor.is_some();
-        if room.is_full {
-            return;
+        if room.is_reading || room.cursor.is_some() {
+            room.unseen = Some(room.unseen.map_or(at, |other| other.min(at)));
         }
-        if room.is_reading {
-            // The reader will put it back; what it does not see, `again` tells it.
+        if room.is_full || room.is_reading {
+            // It is put back when its reading ends or goes on; what is not seen until then stands in `unseen`.
             return;
         }
         if room.wake_at.is_none_or(|w| at < w) {
@@ -96,7 +95,7 @@ impl Lanes {
     }
 
     /// The next lane to read, if one is due; tenants take turns. `may(tenant, jobs in memory of it, of all)`.
-    pub fn next(&mut self, now: Timestamp, may: impl Fn(TenantId, usize, usize) -> bool) -> Option<Read> {
+    pub fn read_next(&mut self, now: Timestamp, may: impl Fn(TenantId, usize, usize) -> bool) -> Option<Read> {
         let behind = self.last_tenant.map_or(Bound::Unbounded, Bound::Excluded);
         let up_to = self.last_tenant.map_or(Bound::Unbounded, Bound::Included);
         let due = |(tenant, set): (&TenantId, &BTreeSet<(Timestamp, LaneId)>)| {
@@ -114,7 +113,7 @@ impl Lanes {
         Self::unlist(&mut self.calendar, room, lane);
         room.is_reading = true;
         if room.cursor.is_none() {
-            room.again = false;
+            room.unseen = None;
         }
         Some(Read {
             lane,
@@ -138,7 +137,7 @@ impl Lanes {
             }
             PageEnd::End(next) => {
                 room.cursor = None;
-                if room.again { Some(now) } else { next }
+                [next, room.unseen.take()].into_iter().flatten().min()
             }
             PageEnd::Failed(at) => {
                 room.cursor = None;
@@ -250,8 +249,10 @@ mod tests {
         }
         lanes.note(LaneId(9), TenantId(2), Timestamp(20));
         assert_eq!(lanes.next_wake(), Some(Timestamp(10)));
-        assert_eq!(lanes.next(Timestamp(9), any), None);
-        let order: Vec<i64> = std::iter::from_fn(|| lanes.next(Timestamp(20), any)).map(|r| r.lane.0).collect();
+        assert_eq!(lanes.read_next(Timestamp(9), any), None);
+        let order: Vec<i64> = std::iter::from_fn(|| lanes.read_next(Timestamp(20), any))
+            .map(|r| r.lane.0)
+            .collect();
         assert_eq!(order, [0, 9, 1, 2]);
     }
 
@@ -260,13 +261,13 @@ mod tests {
         let mut lanes = Lanes::default();
         let now = Timestamp(10);
         lanes.note(LaneId(1), TenantId(1), now);
-        assert_eq!(lanes.next(now, any).map(|r| r.after), Some(None));
+        assert_eq!(lanes.read_next(now, any).map(|r| r.after), Some(None));
         lanes.read(LaneId(1), 4, PageEnd::More(position(5)), now, WINDOW);
-        assert_eq!(lanes.next(now, any), None);
+        assert_eq!(lanes.read_next(now, any), None);
         lanes.ended(LaneId(1), now, WINDOW);
-        assert_eq!(lanes.next(now, any), None);
+        assert_eq!(lanes.read_next(now, any), None);
         lanes.ended(LaneId(1), now, WINDOW);
-        assert_eq!(lanes.next(now, any).map(|r| r.after), Some(Some(position(5))));
+        assert_eq!(lanes.read_next(now, any).map(|r| r.after), Some(Some(position(5))));
         lanes.read(LaneId(1), 0, PageEnd::End(None), now, WINDOW);
         lanes.ended(LaneId(1), now, WINDOW);
         lanes.ended(LaneId(1), now, WINDOW);
@@ -278,14 +279,14 @@ mod tests {
         let mut lanes = Lanes::default();
         let now = Timestamp(10);
         lanes.note(LaneId(1), TenantId(1), now);
-        let _ = lanes.next(now, any);
+        let _ = lanes.read_next(now, any);
         lanes.read(LaneId(1), 1, PageEnd::More(position(5)), now, WINDOW);
         lanes.note(LaneId(1), TenantId(1), now);
-        assert_eq!(lanes.next(now, any).map(|r| r.after), Some(Some(position(5))));
+        assert_eq!(lanes.read_next(now, any).map(|r| r.after), Some(Some(position(5))));
         lanes.read(LaneId(1), 0, PageEnd::End(Some(Timestamp(99))), now, WINDOW);
-        assert_eq!(lanes.next(now, any).map(|r| r.after), Some(None));
+        assert_eq!(lanes.read_next(now, any).map(|r| r.after), Some(None));
         lanes.read(LaneId(1), 0, PageEnd::End(Some(Timestamp(99))), now, WINDOW);
-        assert_eq!((lanes.next(now, any), lanes.next_wake()), (None, Some(Timestamp(99))));
+        assert_eq!((lanes.read_next(now, any), lanes.next_wake()), (None, Some(Timestamp(99))));
     }
 
     #[test]
@@ -293,10 +294,15 @@ mod tests {
         let mut lanes = Lanes::default();
         let now = Timestamp(10);
         lanes.note(LaneId(1), TenantId(1), now);
-        let _ = lanes.next(now, any);
+        let _ = lanes.read_next(now, any);
         lanes.note(LaneId(1), TenantId(1), now);
         lanes.read(LaneId(1), 0, PageEnd::End(None), now, WINDOW);
-        assert!(lanes.next(now, any).is_some());
+        assert!(lanes.read_next(now, any).is_some());
+        // What is only to be looked at later does not make the reader turn in circles.
+        lanes.note(LaneId(1), TenantId(1), Timestamp(12));
+        lanes.read(LaneId(1), 0, PageEnd::End(Some(Timestamp(20))), now, WINDOW);
+        assert_eq!((lanes.read_next(now, any), lanes.next_wake()), (None, Some(Timestamp(12))));
+        assert!(lanes.read_next(Timestamp(12), any).is_some());
         lanes.read(LaneId(1), 0, PageEnd::Failed(Timestamp(15)), now, WINDOW);
         assert_eq!(lanes.next_wake(), Some(Timestamp(15)));
     }
@@ -307,8 +313,8 @@ mod tests {
         lanes.note(LaneId(1), TenantId(1), Timestamp(1));
         lanes.note(LaneId(2), TenantId(2), Timestamp(1));
         let not_one = |tenant: TenantId, _: usize, _: usize| tenant != TenantId(1);
-        assert_eq!(lanes.next(Timestamp(1), not_one).map(|r| r.lane), Some(LaneId(2)));
-        assert_eq!(lanes.next(Timestamp(1), not_one), None);
-        assert_eq!(lanes.next(Timestamp(1), any).map(|r| r.lane), Some(LaneId(1)));
+        assert_eq!(lanes.read_next(Timestamp(1), not_one).map(|r| r.lane), Some(LaneId(2)));
+        assert_eq!(lanes.read_next(Timestamp(1), not_one), None);
+        assert_eq!(lanes.read_next(Timestamp(1), any).map(|r| r.lane), Some(LaneId(1)));
     }
 }

@@ -71,6 +71,8 @@ fn wait(desk: &Desk, is_stale: bool) -> Duration {
 
 /// Looks at all lanes: at start, and when entries came that we do not know.
 async fn scan(desk: &Desk, generation: u64) -> Result<(), StoreError> {
+    // Before the look: what is read under a newer lease than it says is only read once more.
+    let lease_epoch = desk.store.mail.lease_epoch();
     let lanes = desk
         .store
         .mail
@@ -79,6 +81,7 @@ async fn scan(desk: &Desk, generation: u64) -> Result<(), StoreError> {
         .inspect_err(|error| tracing::warn!(%error, "lanes cannot be read"))?;
     let mut state = desk.queue.state();
     state.generation = generation;
+    state.lease_epoch = lease_epoch;
     for lane in lanes {
         state.lanes.note(lane.lane, lane.tenant, lane.first_due);
     }
@@ -88,12 +91,18 @@ async fn scan(desk: &Desk, generation: u64) -> Result<(), StoreError> {
 fn next(desk: &Desk) -> Option<Read> {
     let now = desk.now();
     let may = |_, own: usize, all: usize| has_share(own, WINDOW_JOBS_MAX.saturating_sub(all));
-    desk.queue.state().lanes.next(now, may)
+    desk.queue.state().lanes.read_next(now, may)
 }
 
 async fn page(desk: &Desk, read: Read) {
     let now = desk.now();
-    let is_paused = desk.queue.state().paused_lanes.contains(&read.lane);
+    // What is read is ours as far as this lease says.
+    let lease_epoch = desk.store.mail.lease_epoch();
+    let is_paused = {
+        let mut state = desk.queue.state();
+        state.claims.read_begins();
+        state.paused_lanes.contains(&read.lane)
+    };
     let result = if is_paused {
         Ok((Vec::new(), PageEnd::Failed(now.after(super::keeper::BLOCKED_LOOK))))
     } else {
@@ -105,7 +114,9 @@ async fn page(desk: &Desk, read: Read) {
     });
     let jobs = {
         let mut state = desk.queue.state();
+        state.lease_epoch = lease_epoch;
         let jobs = state.take_page(read.lane, read.tenant, entries, now);
+        state.claims.read_ends();
         state.lanes.read(read.lane, jobs, end, now, LANE_WINDOW_JOBS);
         jobs
     };

@@ -98,7 +98,7 @@ impl<J> Schedule<J> {
     }
 
     /// The next job to start, if one may.
-    pub fn next(&mut self) -> Option<Start<J>> {
+    pub fn start_next(&mut self) -> Option<Start<J>> {
         if self.running >= self.running_max {
             return None;
         }

@@ -12,7 +12,7 @@ use mail::{LaneId, TenantId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use store::StoreError;
-use store::spool::{Acceptance, Settlement};
+use store::spool::{Acceptance, Origin, Settlement};
 use tokio::sync::{mpsc, oneshot};
 
 /// Outcomes written in one transaction.
@@ -53,10 +53,10 @@ pub(crate) async fn run(desk: Arc<Desk>, mut outcomes: mpsc::Receiver<Ended>) {
             return;
         }
         let mut is_last = false;
-        let mut ended: Vec<Box<Outcome>> = Vec::with_capacity(batch.len());
+        let mut ended: Vec<Outcome> = Vec::with_capacity(batch.len());
         for item in batch.drain(..) {
             match item {
-                Ended::Outcome(outcome) => ended.push(outcome),
+                Ended::Outcome(outcome) => ended.push(*outcome),
                 Ended::Stop => is_last = true,
             }
         }
@@ -69,16 +69,23 @@ pub(crate) async fn run(desk: Arc<Desk>, mut outcomes: mpsc::Receiver<Ended>) {
     }
 }
 
-async fn write(desk: &Arc<Desk>, ended: Vec<Box<Outcome>>) {
+async fn write(desk: &Arc<Desk>, ended: Vec<Outcome>) {
     let mut settlements = Vec::with_capacity(ended.len());
     let mut after = Vec::with_capacity(ended.len());
     for outcome in ended {
-        let Outcome { settled, keys, done } = *outcome;
+        let Outcome { settled, keys, done } = outcome;
         let Settled { settlement, others, due } = settled;
         let born = settlement.born.clone();
+        let origin = settlement.origin;
         settlements.extend(others);
         settlements.push(settlement);
-        after.push(After { keys, due, born, done });
+        after.push(After {
+            keys,
+            due,
+            born,
+            done,
+            origin,
+        });
     }
     let result = persist(desk, settlements).await;
     finish(desk, after, &result);
@@ -90,6 +97,7 @@ struct After {
     due: Vec<(LaneId, TenantId, Timestamp)>,
     born: Vec<Acceptance>,
     done: Option<oneshot::Sender<Result<(), StoreError>>>,
+    origin: Origin,
 }
 
 /// Writes until it is written, or can never be.
@@ -150,6 +158,10 @@ fn finish(desk: &Arc<Desk>, after: Vec<After>, result: &Result<(), StoreError>) 
         let mut state = queue.state();
         for item in after {
             for key in item.keys {
+                match item.origin {
+                    Origin::Person => state.acted_on(key, now),
+                    Origin::Attempt => {}
+                }
                 let actions = state.claims.release(key);
                 if !actions.is_empty() {
                     kept.push((key, actions));

@@ -11,7 +11,7 @@ use crate::actions::KeptAction;
 use crate::delivery::hop::{HopKey, Hops};
 use crate::delivery::route::turn::Turned;
 use mail::{LaneId, QueueId, TenantId, Timestamp};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use store::spool::{Acceptance, Body, Entry, EntryState, SpoolMessage};
@@ -31,6 +31,8 @@ pub const LANE_WINDOW_JOBS: u32 = 128;
 /// A committed message is handed over in memory within this time; until then the store's copy of a first attempt is left alone,
 /// so that a handing over that comes late cannot start what has already been delivered.
 pub const HANDOVER_GRACE: Duration = Duration::from_secs(5);
+/// So many entries acted on are remembered before those that lapsed are forgotten.
+const ACTED_LOOK: usize = 1_024;
 /// What a job costs besides its body, roughly.
 const JOB_BYTES: usize = 1_024;
 
@@ -57,6 +59,8 @@ pub struct Job {
     pub held_bytes: usize,
     /// State of [`store::MailStore::arrivals`] when the entries were read.
     pub generation: u64,
+    /// Lease under which they were read (see [`store::MailStore::lease_epoch`]).
+    pub lease_epoch: i64,
     /// Turns of this message, once taken.
     pub turned: Option<Turned>,
 }
@@ -89,8 +93,12 @@ pub struct State {
     pub fresh_jobs: usize,
     /// Arrivals seen.
     pub generation: u64,
+    /// Lease under which lanes were last looked at.
+    pub lease_epoch: i64,
     /// When the queue of this process began.
     pub began_at: Timestamp,
+    /// Entries that a person acted on lately, and when: the store's copy is the right one, whatever is handed over in memory.
+    acted: HashMap<EntryKey, Timestamp>,
     next_job: u64,
 }
 
@@ -108,7 +116,9 @@ impl State {
             fresh_bytes: 0,
             fresh_jobs: 0,
             generation: 0,
+            lease_epoch: 0,
             began_at: Timestamp(0),
+            acted: HashMap::new(),
             next_job: 0,
         }
     }
@@ -156,7 +166,7 @@ impl State {
         for entry in entries {
             let is_late = now.since(entry.due) >= HANDOVER_GRACE;
             match entry.state {
-                EntryState::Queued if entry.due <= now && !is_late && has_room && !self.paused_lanes.contains(&lane) => {
+                EntryState::Queued if entry.due <= now && !is_late && has_room && !self.is_set_apart(&entry) => {
                     if self.claims.ready((entry.queue_id, entry.number), number) {
                         ready.push(entry);
                     }
@@ -182,6 +192,7 @@ impl State {
             message,
             held_bytes,
             generation,
+            lease_epoch: self.lease_epoch,
             turned: None,
         };
         self.schedule.push(tenant, lane, Class::Fresh, LANE_ATTEMPTS_MAX, job);
@@ -199,7 +210,10 @@ impl State {
             let number = self.job_number();
             let mut ready = Vec::with_capacity(of_message.len());
             for entry in of_message {
-                if self.may_be_on_its_way(&entry, now) {
+                if self.claims.has_left((entry.queue_id, entry.number)) {
+                    // Read before its outcome was written: what is due of it now, the next read tells.
+                    self.lanes.note(lane, tenant, now);
+                } else if self.may_be_on_its_way(&entry, now) {
                     self.lanes.note(lane, tenant, entry.due.after(HANDOVER_GRACE));
                 } else if self.claims.ready((entry.queue_id, entry.number), number) {
                     ready.push(entry);
@@ -222,6 +236,7 @@ impl State {
                 message: None,
                 held_bytes: 0,
                 generation,
+                lease_epoch: self.lease_epoch,
                 turned: None,
             };
             self.schedule.push(tenant, lane, class, LANE_ATTEMPTS_MAX, job);
@@ -229,9 +244,24 @@ impl State {
         jobs
     }
 
+    /// Paused, or acted on by a person since it was committed.
+    fn is_set_apart(&self, entry: &Entry) -> bool {
+        self.paused_lanes.contains(&entry.lane) || self.acted.contains_key(&(entry.queue_id, entry.number))
+    }
+
+    /// A person's action on an entry is written.
+    pub fn acted_on(&mut self, key: EntryKey, now: Timestamp) {
+        if self.acted.len() >= ACTED_LOOK && self.acted.len().is_power_of_two() {
+            self.acted.retain(|_, at| now.since(*at) < HANDOVER_GRACE);
+        }
+        self.acted.insert(key, now);
+    }
+
     /// Never tried, and so young that it may be handed over in memory any moment.
     fn may_be_on_its_way(&self, entry: &Entry, now: Timestamp) -> bool {
-        entry.state == EntryState::Queued && entry.attempts == 0 && entry.due >= self.began_at && now.since(entry.due) < HANDOVER_GRACE
+        let is_fresh = entry.state == EntryState::Queued && entry.attempts == 0 && entry.reason.is_none();
+        let is_known = self.acted.contains_key(&(entry.queue_id, entry.number));
+        is_fresh && !is_known && entry.due >= self.began_at && now.since(entry.due) < HANDOVER_GRACE
     }
 
     /// Part of a job goes its own way: it counts as a job of its own.

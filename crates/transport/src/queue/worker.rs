@@ -71,7 +71,7 @@ async fn next(desk: &Desk) -> Option<Job> {
 /// The next job whose entries are still there to be tried.
 fn start(desk: &Desk) -> Option<Job> {
     let mut state = desk.queue.state();
-    while let Some(start) = state.schedule.next() {
+    while let Some(start) = state.schedule.start_next() {
         let mut job = start.job;
         let number = job.number;
         job.entries.retain(|e| state.claims.begin((e.queue_id, e.number), number));
@@ -103,59 +103,21 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
     if job.entries.is_empty() {
         return settle(desk, &live, job, &message, fates, Vec::new()).await;
     }
-    let (plan, variant) = share(desk, &live, &message, &mut job);
-    let moves = if job.entries.iter().all(|e| e.attempts == 0) {
-        Moves::Once
-    } else {
-        Moves::Not
-    };
-    let mut turned = job.turned.take().unwrap_or_else(|| Turned::new(moves));
-    let resolved = resolve(desk, &live, message.tenant, &plan, desk.queue.turns(), &mut turned).await;
-    job.turned = Some(turned);
-    let candidates = match resolved {
-        Resolved::Candidates(candidates) => candidates,
-        Resolved::HandOver(tenant) => {
-            let entries = std::mem::take(&mut job.entries);
-            fates.extend(crate::submit::hand_over(desk, &live, &message, variant, tenant, entries).await);
-            return settle(desk, &live, job, &message, fates, Vec::new()).await;
-        }
-        Resolved::Defer(reason, text) => {
-            fates.extend(all(&mut job, |_| Fate::Deferred {
-                reason,
-                host: None,
-                text: text.clone(),
-            }));
-            return settle(desk, &live, job, &message, fates, Vec::new()).await;
-        }
-        Resolved::Fail(reason, reply) => {
-            fates.extend(all(&mut job, |_| Fate::Failed {
-                reason,
-                host: None,
-                reply: reply.clone(),
-            }));
-            return settle(desk, &live, job, &message, fates, Vec::new()).await;
-        }
-        Resolved::Loop(text) => {
-            fates.extend(all(&mut job, |_| Fate::Held {
-                reason: mail::Reason::Loop,
-                text: text.clone(),
-            }));
-            return settle(desk, &live, job, &message, fates, Vec::new()).await;
-        }
-    };
-    let candidates = usable(desk, message.tenant, candidates);
-    let Some(first) = candidates.first() else {
-        fates.extend(all(&mut job, |_| Fate::Paused));
-        return settle(desk, &live, job, &message, fates, Vec::new()).await;
-    };
-    let Some(mut job) = placed(desk, job, first, &message) else {
-        // Back in line for the place; what was judged on the way is written all the same.
-        return write(desk, &live, &message, fates, Vec::new()).await;
-    };
-    let Some(variant) = message.variants.get(usize::from(variant)) else {
-        desk.queue.give_back(&hop_key(message.tenant, first));
+    let (plan, number) = share(desk, &live, &message, &mut job);
+    let Some(variant) = message.variants.get(usize::from(number)) else {
         tracing::error!(queue_id = %message.queue_id, "a variant is missing");
         return later(desk, &job);
+    };
+    let candidates = match course(desk, &live, &message, (&plan, number), &mut job).await {
+        Course::Try(candidates) => candidates,
+        Course::Done(done) => {
+            fates.extend(done);
+            return settle(desk, &live, job, &message, fates, Vec::new()).await;
+        }
+    };
+    let Some(mut job) = candidates.first().and_then(|first| placed(desk, job, first, &message)) else {
+        // Back in line for the place; what was judged on the way is written all the same.
+        return write(desk, &live, &message, fates, Vec::new()).await;
     };
     let deadlines = Deadlines::of(&live.system);
     let run = Attempt {
@@ -165,6 +127,7 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
         variant,
         candidates: &candidates,
         deadlines,
+        lease_epoch: job.lease_epoch,
     };
     let tried = run.run(std::mem::take(&mut job.entries)).await;
     if tried.is_lease_lost {
@@ -172,6 +135,52 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
     }
     fates.extend(tried.fates);
     settle_tried(desk, job, &message, fates, tried.events, tried.is_lease_lost).await;
+}
+
+/// Where a job goes.
+enum Course {
+    /// To these, at least one.
+    Try(Vec<Arc<Candidate>>),
+    /// Nowhere: what becomes of its recipients without an attempt.
+    Done(Vec<(Entry, Fate)>),
+}
+
+async fn course(desk: &Desk, live: &Live, message: &SpoolMessage, (plan, variant): (&Plan, u16), job: &mut Job) -> Course {
+    let moves = if job.entries.iter().all(|e| e.attempts == 0) {
+        Moves::Once
+    } else {
+        Moves::Not
+    };
+    let mut turned = job.turned.take().unwrap_or_else(|| Turned::new(moves));
+    let resolved = resolve(desk, live, message.tenant, plan, desk.queue.turns(), &mut turned).await;
+    job.turned = Some(turned);
+    Course::Done(match resolved {
+        Resolved::Candidates(candidates) => {
+            let candidates = usable(desk, message.tenant, candidates);
+            if !candidates.is_empty() {
+                return Course::Try(candidates);
+            }
+            all(job, |_| Fate::Paused)
+        }
+        Resolved::HandOver(tenant) => {
+            let entries = std::mem::take(&mut job.entries);
+            crate::submit::hand_over(desk, live, message, variant, tenant, entries).await
+        }
+        Resolved::Defer(reason, text) => all(job, |_| Fate::Deferred {
+            reason,
+            host: None,
+            text: text.clone(),
+        }),
+        Resolved::Fail(reason, reply) => all(job, |_| Fate::Failed {
+            reason,
+            host: None,
+            reply: reply.clone(),
+        }),
+        Resolved::Loop(text) => all(job, |_| Fate::Held {
+            reason: mail::Reason::Loop,
+            text: text.clone(),
+        }),
+    })
 }
 
 /// The newest settings decide when it is tried again.
@@ -203,6 +212,14 @@ async fn settle_tried(
 
 /// The message, and the entries anew when something changed in the store since they were read.
 async fn ready(desk: &Desk, job: &mut Job) -> Result<Option<Arc<SpoolMessage>>, StoreError> {
+    if desk.store.mail.lease_epoch() != job.lease_epoch {
+        // Read under a lease that was lost: whose they are now, a new look at the lane tells.
+        let mut state = desk.queue.state();
+        for entry in job.entries.drain(..) {
+            drop(state.claims.release((job.queue_id, entry.number)));
+            state.lanes.note(job.lane, job.tenant, entry.due);
+        }
+    }
     let generation = desk.queue.state().generation;
     if generation != job.generation {
         let stored = desk.store.mail.entries(job.queue_id).await?;
@@ -298,6 +315,7 @@ fn split(desk: &Desk, job: &Job, entries: Vec<Entry>, turned: Turned, message: &
             message: (job.class == Class::Fresh).then(|| Arc::clone(message)),
             held_bytes: 0,
             generation: job.generation,
+            lease_epoch: job.lease_epoch,
             turned: Some(turned),
         };
         state.schedule.push_front(job.tenant, job.lane, job.class, LANE_ATTEMPTS_MAX, new);

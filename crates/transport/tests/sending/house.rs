@@ -29,9 +29,12 @@ pub(crate) const EVERYONE: Scope = Scope {
     domains: None,
 };
 
+/// Number, settings, domains by name.
+pub(crate) type Tenant = (i64, TenantDocument, Vec<(String, DomainDocument)>);
+
 /// What a house is built of.
 pub(crate) struct Plan {
-    pub(crate) tenants: Vec<(i64, TenantDocument, Vec<(String, DomainDocument)>)>,
+    pub(crate) tenants: Vec<Tenant>,
     pub(crate) system: config::SystemDocument,
     pub(crate) zone: Vec<(String, String, String)>,
     pub(crate) own_listeners: Vec<SocketAddr>,

@@ -6,7 +6,7 @@ fn lane(n: i64) -> LaneId {
 
 fn starts(schedule: &mut Schedule<u32>, n: usize) -> Vec<(i64, i64, u32)> {
     (0..n)
-        .map_while(|_| schedule.next())
+        .map_while(|_| schedule.start_next())
         .map(|s| (s.tenant.0, s.lane.0, s.job))
         .collect()
 }
@@ -122,7 +122,7 @@ fn model() {
                     next_job += 1;
                 }
                 1 => {
-                    let Some(start) = schedule.next() else {
+                    let Some(start) = schedule.start_next() else {
                         let may = |(t, l): &(i64, i64)| {
                             let own = running.iter().filter(|(rt, _)| rt == t).count();
                             running.len() < max
