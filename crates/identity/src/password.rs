@@ -8,6 +8,8 @@ use crate::keys::{Keys, Purpose};
 use crate::{RandomError, mac};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use mail::{TenantId, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +73,7 @@ pub fn new_secret() -> Result<Zeroizing<String>, RandomError> {
 }
 
 impl Passwords {
-    /// A pool. Computes one hash.
+    /// A pool.
     ///
     /// # Errors
     /// [`HashError`].
@@ -81,7 +83,7 @@ impl Passwords {
             waiting: AtomicUsize::new(0),
             remembered: Mutex::default(),
             key: keys.derive(TenantId::OPERATOR, Purpose::LoginCache),
-            decoy: hash_now(&new_secret()?)?,
+            decoy: decoy()?,
         })
     }
 
@@ -127,11 +129,16 @@ impl Passwords {
 
     /// What stands for "this secret fits this hash" in memory.
     fn ticket(&self, secret: &str, hash: &str) -> [u8; 32] {
-        mac(self.key.as_ref(), &Zeroizing::new([hash.as_bytes(), &[0], secret.as_bytes()].concat()))
+        mac(
+            self.key.as_ref(),
+            &Zeroizing::new([hash.as_bytes(), &[0], secret.as_bytes()].concat()),
+        )
     }
 
     fn is_remembered(&self, ticket: &[u8; 32], now: Timestamp) -> bool {
-        self.lock().get(ticket).is_some_and(|at| at.after(REMEMBERED_FOR) > now && *at <= now)
+        self.lock()
+            .get(ticket)
+            .is_some_and(|at| at.after(REMEMBERED_FOR) > now && *at <= now)
     }
 
     fn remember(&self, ticket: [u8; 32], now: Timestamp) {
@@ -172,6 +179,19 @@ fn hash_now(secret: &str) -> Result<String, HashError> {
     Ok(hash.to_string())
 }
 
+/// A hash that looks like any other and that no secret is known to fit. Nothing is hashed for it: that would cost each start its time, and
+/// 19 MiB that the allocator keeps.
+fn decoy() -> Result<String, RandomError> {
+    let mut random = [0_u8; 48];
+    crate::fill_random(&mut random)?;
+    let (salt, hash) = random.split_at(16);
+    let engine = Argon2::default();
+    let costs = engine.params();
+    let (memory, passes, lanes) = (costs.m_cost(), costs.t_cost(), costs.p_cost());
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}"))
+}
+
 fn fits_now(secret: &str, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(secret.as_bytes(), &hash).is_ok())
 }
@@ -192,6 +212,28 @@ mod tests {
         assert_eq!(passwords.verify("right", None, T0).await, Ok(false));
         assert_eq!(passwords.verify("right", Some("no hash"), T0).await, Ok(false));
         assert_eq!(passwords.verify(&"x".repeat(2_000), Some(&hash), T0).await, Ok(false));
+    }
+
+    #[test]
+    fn the_decoy_costs_what_a_hash_costs() {
+        let (decoy, real) = (decoy().unwrap(), hash_now("secret").unwrap());
+        let costs = |text: &str| text.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(costs(&decoy), costs(&real));
+        let parsed = PasswordHash::new(&decoy).unwrap();
+        assert_eq!(
+            parsed.hash.map(|h| h.len()),
+            PasswordHash::new(&real).unwrap().hash.map(|h| h.len())
+        );
+        assert!(!fits_now("secret", &decoy));
+        let start = std::time::Instant::now();
+        assert!(fits_now("secret", &real));
+        let of_real = start.elapsed();
+        let start = std::time::Instant::now();
+        assert!(!fits_now("secret", &decoy));
+        assert!(
+            start.elapsed() > of_real / 10,
+            "a decoy that is refused before hashing tells who exists"
+        );
     }
 
     #[tokio::test]
