@@ -6,23 +6,23 @@ use testkit::client::{Client, ClientCertificate};
 use testkit::peer::{Peer, Script};
 
 /// Own server of the tenant, within its listed network.
-pub const OWN: &str = "127.0.3.1";
+pub(crate) const OWN: &str = "127.0.3.1";
 /// An address that nobody listed.
-pub const UNKNOWN: &str = "127.0.9.9";
+pub(crate) const UNKNOWN: &str = "127.0.9.9";
 /// In the range of Microsoft 365.
-pub const MICROSOFT: &str = "127.0.5.1";
+pub(crate) const MICROSOFT: &str = "127.0.5.1";
 /// In the range of Google Workspace.
-pub const GOOGLE: &str = "127.0.6.1";
+pub(crate) const GOOGLE: &str = "127.0.6.1";
 /// A recipient elsewhere.
-pub const OUTSIDE: &str = "v@far.example";
+pub(crate) const OUTSIDE: &str = "v@far.example";
 
 /// The world and the next hop for everyone elsewhere.
-pub async fn sending() -> (World, Peer) {
+pub(crate) async fn sending() -> (World, Peer) {
     sending_with(Plan::default()).await
 }
 
 /// With a plan.
-pub async fn sending_with(plan: Plan) -> (World, Peer) {
+pub(crate) async fn sending_with(plan: Plan) -> (World, Peer) {
     let far = Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await;
     let zone = format!("{}other.example. MX 10 mx.other.example.\nmx.other.example. A 127.0.0.1\n", plan.zone);
     let world = World::with(Plan { zone, ..plan }).await;
@@ -35,7 +35,7 @@ pub async fn sending_with(plan: Plan) -> (World, Peer) {
 }
 
 /// A message of `from`, perhaps with more header fields (each with CRLF).
-pub fn mail_of(from: &str, more: &str) -> Vec<u8> {
+pub(crate) fn mail_of(from: &str, more: &str) -> Vec<u8> {
     format!(
         "From: Somebody <{from}>\r\nTo: <{OUTSIDE}>\r\n{more}Subject: sending\r\nDate: Tue, 24 Nov 2026 00:00:00 +0000\r\nMessage-ID: <m@a.example>\r\n\r\nHello.\r\n"
     )
@@ -43,7 +43,7 @@ pub fn mail_of(from: &str, more: &str) -> Vec<u8> {
 }
 
 /// A session from an address, EHLO said, perhaps with TLS and a client certificate.
-pub async fn call(world: &World, from: &str, certificate: Option<&ClientCertificate>) -> Client {
+pub(crate) async fn call(world: &World, from: &str, certificate: Option<&ClientCertificate>) -> Client {
     let client = world.client_from(from).await;
     match certificate {
         Some(_) => client.starttls(certificate).await.unwrap(),
@@ -52,12 +52,12 @@ pub async fn call(world: &World, from: &str, certificate: Option<&ClientCertific
 }
 
 /// One message; the reply.
-pub async fn send(world: &World, client: &str, reverse: &str, to: &str, sent: &[u8]) -> String {
+pub(crate) async fn send(world: &World, client: &str, reverse: &str, to: &str, sent: &[u8]) -> String {
     call(world, client, None).await.deliver(reverse, &[to], sent).await.unwrap()
 }
 
 /// Asserts that it was accepted and went this way; its events.
-pub async fn went(world: &World, reply: &str, direction: &str) -> Vec<Value> {
+pub(crate) async fn went(world: &World, reply: &str, direction: &str) -> Vec<Value> {
     assert!(reply.starts_with("250 2.0.0 Accepted, queue id "), "{reply}");
     let events = world.events(reply, "delivered").await;
     let trace = system::ask(&world.owner, "GET", &format!("/tracking/{}", system::queue_id(reply)), json!(null)).await.unwrap();
@@ -66,16 +66,16 @@ pub async fn went(world: &World, reply: &str, direction: &str) -> Vec<Value> {
 }
 
 /// Result of a check among events.
-pub fn checked<'a>(events: &'a [Value], check: &str) -> Option<&'a str> {
+pub(crate) fn checked<'a>(events: &'a [Value], check: &str) -> Option<&'a str> {
     events.iter().find(|e| e["e"] == "checked" && e["check"] == check).and_then(|e| e["result"].as_str())
 }
 
 /// As a refusal stands for who may not relay.
-pub fn not_allowed(client: &str) -> String {
+pub(crate) fn not_allowed(client: &str) -> String {
     format!("554 5.7.1 <{client}>: Relay access denied: CLIENT-NOT-ALLOWED.")
 }
 
 /// As a refusal stands for an unknown sender or recipient domain.
-pub const NO_DOMAIN: &str = "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.";
+pub(crate) const NO_DOMAIN: &str = "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.";
 /// As a refusal stands for mail of a shared range without proof.
-pub const UNPROVEN: &str = "550 5.7.1 Sender not proven for a.example: TENANT-UNPROVEN.";
+pub(crate) const UNPROVEN: &str = "550 5.7.1 Sender not proven for a.example: TENANT-UNPROVEN.";
