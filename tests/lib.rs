@@ -198,7 +198,7 @@ impl World {
         let mut found = Value::Null;
         self.eventually(&format!("{reference} is found"), async || {
             let page = who.get(&path).await.expect("search");
-            found = page["items"][0]["events"].as_array().into_iter().flatten().find(|e| e["e"] == "refused").cloned().unwrap_or_default();
+            found = page["items"][0]["events"].as_array().into_iter().flatten().find(|e| e["e"] == "refused" && e["reference"] == reference.as_str()).cloned().unwrap_or_default();
             !found.is_null()
         })
         .await;

@@ -619,6 +619,7 @@ async fn bare_newline_and_malformed() {
         let reply = client.reply().await.unwrap();
         check(&world, &world.owner, &reply, "550 5.5.2 Bare CR or LF in message: BARE-NEWLINE.").await;
         assert!(client.say("NOOP").await.unwrap().starts_with("250 2.0.0"), "what was smuggled is no command: {bad:?}");
+        world.pass(Duration::from_secs(2)).await;
     }
     let mut client = world.client().await;
     let long = [b"Subject: long\r\n\r\n".to_vec(), vec![b'x'; 70_000], b"\r\n".to_vec()].concat();
@@ -653,7 +654,7 @@ async fn internal() {
 }
 
 /// Too little free space: 452 at MAIL, and mail again when there is room.
-/// covers: domains/10/store-full
+/// covers: domains/10/store-full domains/9/free-spool
 #[tokio::test]
 async fn store_full() {
     let world = World::start().await;

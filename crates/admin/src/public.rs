@@ -228,20 +228,12 @@ fn render(house: &House, lang: Lang, style: &str, reference: &str, refusal: Opti
 
 /// The reply without what stands in angle brackets: the page shows no address of the tenant.
 fn without_addresses(reply: &str) -> String {
-    let mut out = String::with_capacity(reply.len());
-    let mut inside = false;
-    for c in reply.chars() {
-        match c {
-            '<' => {
-                inside = true;
-                out.push_str("<…>");
-            }
-            '>' if inside => inside = false,
-            c if !inside => out.push(c),
-            _ => {}
-        }
+    // A quoted local part may hold brackets of its own, so the address ends at the last one before the words that follow it.
+    let (head, tail) = reply.split_at(reply.rfind(">: ").map_or(0, |at| at + 1));
+    match head.split_once('<') {
+        Some((before, _)) => format!("{before}<…>{tail}"),
+        None => reply.to_owned(),
     }
-    out
 }
 
 /// Text as HTML text or attribute.

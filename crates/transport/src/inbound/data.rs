@@ -48,6 +48,8 @@ impl Session {
         };
         let outcome = match (violation, collected) {
             (Some(violation), _) => Err(receive::Refused::about(violated(violation, &transaction), None)),
+            // Asked again now that the size is known; the operator's figure of this moment counts, not that of MAIL.
+            (None, Some(Ok(_))) if !self.has_room(size) => Err(receive::Refused::about(Refusal::new(Reason::StoreFull), None)),
             (None, Some(Ok(collected))) => {
                 let accepted = Accepted {
                     connection: &mut self.connection,
@@ -80,6 +82,14 @@ impl Session {
         let mut traces = std::mem::take(&mut transaction.traces);
         traces.note(tenant, transaction.recipients_seen_by(tenant), &self.desk);
         transaction.traces = traces;
+    }
+}
+
+impl Session {
+    /// Whether a message of `size` octets leaves enough free.
+    pub(super) fn has_room(&self, size: u64) -> bool {
+        let (desk, live) = (&self.desk, self.desk.live());
+        desk.inbound.space.has_room(&*desk.store.mail, &live.system, size, desk.clock.monotonic())
     }
 }
 

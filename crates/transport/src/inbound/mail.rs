@@ -25,13 +25,7 @@ impl Session {
             return Answer::RefuseAndClose(self.refuse(&refusal, None, None));
         }
         let live = self.desk.live();
-        let room = params.size.unwrap_or(0);
-        if !self
-            .desk
-            .inbound
-            .space
-            .has_room(&*self.desk.store.mail, &live.system, room, self.desk.clock.monotonic())
-        {
+        if !self.has_room(params.size.unwrap_or(0)) {
             return self.refusal(&Refusal::new(Reason::StoreFull), None, None);
         }
         let mut transaction = self.open(live, reverse_path, params);
@@ -92,7 +86,7 @@ impl Session {
         let sender = transaction.reverse_path.domain();
         let domain = sender.and_then(|d| tenant.domains.get(d)).map(|d| &**d);
         let level = peer::level(tenant, domain, self.connection.ip(), sender);
-        (!peer::is_met(level, &self.connection)).then(|| Refusal::new(Reason::TlsRequired))
+        (!peer::is_met(level, tenant, &self.connection)).then(|| Refusal::new(Reason::TlsRequired))
     }
 
     /// Inbound: null, or a domain with MX or an address. Outbound, 6.2 has answered for it.

@@ -5,7 +5,7 @@
 //! Invariants: the most specific enabled row wins: address, longer network, exact domain, longer suffix (`.example`), `*`; of equal ones the domain's.
 
 use super::transaction::Connection;
-use config::document::PeerInbound;
+use config::document::{PeerInbound, TlsMin};
 use config::document::tls::InboundLevel;
 use config::{LiveDomain, LiveTenant};
 use ipnet::IpNet;
@@ -40,13 +40,15 @@ fn of_rows(of_domain: &[PeerInbound], of_tenant: &[PeerInbound], client: IpAddr,
     best.map(|(_, level)| level).unwrap_or_default()
 }
 
-/// Whether the connection has that level.
+/// Whether the connection has that level. TLS below the tenant's lowest version is as good as none.
 #[must_use]
-pub(super) fn is_met(level: InboundLevel, connection: &Connection) -> bool {
+pub(super) fn is_met(level: InboundLevel, tenant: &LiveTenant, connection: &Connection) -> bool {
+    let min = tenant.settings.tls_min_inbound.unwrap_or_default();
+    let is_private = connection.tls.as_ref().is_some_and(|tls| min == TlsMin::Tls12 || tls.version == "TLSv1.3");
     match level {
         InboundLevel::Opportunistic => true,
-        InboundLevel::Mandatory => connection.is_tls(),
-        InboundLevel::MandatoryVerified => connection.is_tls() && connection.certificate.as_ref().is_some_and(|c| c.is_verified),
+        InboundLevel::Mandatory => is_private,
+        InboundLevel::MandatoryVerified => is_private && connection.certificate.as_ref().is_some_and(|c| c.is_verified),
     }
 }
 

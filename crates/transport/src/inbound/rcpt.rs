@@ -132,7 +132,7 @@ impl Session {
             return Err(refuse(Refusal::address(reason, address)));
         }
         let level = peer::level(tenant, Some(domain), self.connection.ip(), transaction.reverse_path.domain());
-        if !peer::is_met(level, &self.connection) {
+        if !peer::is_met(level, tenant, &self.connection) {
             return Err(refuse(Refusal::new(Reason::TlsRequired)));
         }
         if let Some(sender) = transaction.reverse_path.address().filter(|_| transaction.sender_missing)
