@@ -1,7 +1,7 @@
 //! Embedded engine: everything in one SQLite file, nothing to install.
 //!
 //! * One writer thread ([`writer`]) groups whatever waits into one commit (WAL, `synchronous=FULL`); its answers come after COMMIT.
-//! * Two readers ([`readers`]) with connections of their own; one indexer ([`indexer`]) for the search index of tracking, in its own file.
+//! * Two readers ([`readers`]) for mail and settings and two for people's lists and searches, with connections of their own; one indexer ([`indexer`]) for the search index of tracking, in its own file.
 //! * A lock file keeps every other process out of the data directory.
 //!
 //! Layout: docs/format/spool.md, docs/format/tracking.md. Crash at any point: SQLite's WAL has whole commits or nothing of them.
@@ -83,7 +83,10 @@ impl Store {
 /// The engine.
 struct Embedded {
     inbox: Arc<Inbox<Job>>,
+    /// For mail and settings: answers at once.
     readers: Readers,
+    /// For people's lists and searches, which may take long.
+    lookers: Readers,
     shared: Arc<Shared>,
     threads: Mutex<Threads>,
     dropped_records: AtomicU64,
@@ -118,7 +121,8 @@ impl Embedded {
         let shared = Arc::new(Shared::new(Arc::clone(&incoming), Live::new(known, newest)));
         let tables = file::open_reader(&path)?;
         shared.catch_up(&tables, START_BUDGET)?;
-        let readers = Readers::start(&path, &options.data_dir)?;
+        let readers = Readers::start("read", &path, &options.data_dir)?;
+        let lookers = Readers::start("look", &path, &options.data_dir)?;
         let inbox = Arc::new(Inbox::new());
         let (orphans, remover) = start_remover(blobs)?;
         let arrivals = tokio::sync::watch::Sender::new(0);
@@ -146,6 +150,7 @@ impl Embedded {
         Ok(Self {
             inbox,
             readers,
+            lookers,
             shared,
             threads: Mutex::new(threads),
             dropped_records: AtomicU64::new(0),
@@ -170,6 +175,13 @@ impl Embedded {
         self.readers.ask(move |reading| question(&reading.tables)).await
     }
 
+    async fn look<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.lookers.ask(move |reading| question(&reading.tables)).await
+    }
+
     /// Segments with only older traces may go.
     fn drop_index_before(&self, before: Timestamp) {
         self.shared.drop_before.store(QueueId::first_at(before).to_i64(), Ordering::Release);
@@ -184,6 +196,7 @@ impl Embedded {
             let _ = thread.join();
         }
         self.readers.stop();
+        self.lookers.stop();
         self.shared.stop.store(true, Ordering::Release);
         self.shared.incoming.wake();
         if let Some(indexer) = threads.indexer.take() {
@@ -314,15 +327,15 @@ impl MailStore for Embedded {
     }
 
     fn queue_page(&self, filter: EntryFilter, after: Option<(QueueId, u32)>, limit: usize) -> Pending<'_, Vec<QueueRow>> {
-        Box::pin(self.ask(move |c| list::page(c, &filter, after, limit)))
+        Box::pin(self.look(move |c| list::page(c, &filter, after, limit)))
     }
 
     fn queue_count(&self, filter: EntryFilter) -> Pending<'_, u64> {
-        Box::pin(self.ask(move |c| list::count(c, &filter)))
+        Box::pin(self.look(move |c| list::count(c, &filter)))
     }
 
     fn trace(&self, id: QueueId, scope: Scope) -> Pending<'_, Option<Trace>> {
-        Box::pin(self.ask(move |c| {
+        Box::pin(self.look(move |c| {
             let records = read::records(c, id, i64::MAX)?.into_iter().map(|(_, r)| r).collect();
             Ok(search::one(id, &scope, records))
         }))
@@ -330,7 +343,7 @@ impl MailStore for Embedded {
 
     fn search(&self, query: Query, scope: Scope, before: Option<QueueId>, limit: usize) -> Pending<'_, Page> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(self.readers.ask(move |reading| {
+        Box::pin(self.lookers.ask(move |reading| {
             let Some(plan) = plan::plan(&query, &scope, before) else {
                 return Ok(Page {
                     traces: Vec::new(),
@@ -351,6 +364,10 @@ impl MailStore for Embedded {
 
     fn expire_tracking(&self, keep: Vec<(TenantId, Timestamp)>, default: Timestamp) -> Pending<'_, u64> {
         Box::pin(retention::expire(self, keep, default))
+    }
+
+    fn forget_traces(&self, tenant: TenantId, traces: Vec<QueueId>) -> Pending<'_, u64> {
+        Box::pin(retention::forget(self, tenant, traces))
     }
 
     fn write_dyn(&self, job: sql::Job) -> Pending<'_, ()> {

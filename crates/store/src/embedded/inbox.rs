@@ -353,7 +353,7 @@ mod tests {
                     let outcomes = taken
                         .jobs
                         .iter()
-                        .map(|q: &Queued<u32>| if q.job % 2 == 0 { Ok(()) } else { Err(StoreError::Full) })
+                        .map(|q: &Queued<u32>| if q.job.is_multiple_of(2) { Ok(()) } else { Err(StoreError::Full) })
                         .collect();
                     taken.batch.finish(outcomes);
                 }

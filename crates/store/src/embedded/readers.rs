@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{file, index_file};
 use crate::StoreError;
 
+/// Threads of a pool.
 const THREADS: usize = 2;
 const WAITING_MAX: usize = 256;
 
@@ -32,7 +33,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(path: &Path, data_dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn start(name: &str, path: &Path, data_dir: &Path) -> Result<Self, StoreError> {
         let (sender, receiver) = channel::<Question>();
         let receiver = Arc::new(Mutex::new(receiver));
         let mut threads = Vec::new();
@@ -43,7 +44,7 @@ impl Readers {
             };
             let receiver = Arc::clone(&receiver);
             let thread = std::thread::Builder::new()
-                .name(format!("store-read-{n}"))
+                .name(format!("store-{name}-{n}"))
                 .spawn(move || answer(&reading, &receiver))
                 .map_err(|e| StoreError::from_io("start a reader", &e))?;
             threads.push(thread);

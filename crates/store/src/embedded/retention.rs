@@ -3,7 +3,7 @@
 //! By whole days (UTC) of the trace's birth, in slices that ride on other commits. A day that nobody keeps is emptied and its tables
 //! dropped; from a day that some keep, the others' records are deleted once, which is remembered in `track_purge`.
 
-use mail::{TenantId, Timestamp};
+use mail::{QueueId, TenantId, Timestamp};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,6 +150,26 @@ fn delete(connection: &Connection, day: i32, part: &Part, from: i64, to: i64) ->
         &format!("DELETE FROM track_{day} WHERE seq > ?1 AND seq <= ?2 AND {condition}"),
         [from, to],
     )? as u64)
+}
+
+/// Drops the records of some traces of one tenant; their index entries lead to nothing from then on. How many records went.
+pub(super) async fn forget(store: &Embedded, tenant: TenantId, traces: Vec<QueueId>) -> Result<u64, StoreError> {
+    let counted = Arc::new(AtomicU64::new(0));
+    let counted_in = Arc::clone(&counted);
+    store
+        .own(Box::new(move |hot| {
+            for trace in &traces {
+                let day = trace.time().day();
+                if hot.days().contains(&day) {
+                    let sql = format!("DELETE FROM track_{day} WHERE trace = ?1 AND tenant = ?2");
+                    let rows = hot.connection.prepare_cached(&sql)?.execute((trace.to_i64(), tenant.0))?;
+                    counted_in.fetch_add(rows as u64, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        }))
+        .await?;
+    Ok(counted.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
