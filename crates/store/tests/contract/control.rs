@@ -823,7 +823,7 @@ pub(crate) async fn jobs_pauses_and_proofs(store: Store) {
     let (one, two) = (stop.clone(), stop.clone());
     assert!(store.write(move |tx| pause::set(tx, &one)).await.unwrap());
     assert!(!store.write(move |tx| pause::set(tx, &two)).await.unwrap());
-    assert_eq!(store.read(move |tx| pause::list(tx, a)).await.unwrap(), [stop.clone()]);
+    assert_eq!(store.read(move |tx| pause::list(tx, a)).await.unwrap(), std::slice::from_ref(&stop));
     assert_eq!(store.read(pause::all).await.unwrap(), [stop]);
     assert!(matches!(
         refused(&store, move |tx| pause::end(tx, b, pause::PauseKind::Domain, "a.example")).await,
