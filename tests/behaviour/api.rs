@@ -25,7 +25,10 @@ async fn a_save_is_live_at_once() {
     let mut client = world.client().await;
     client.say("MAIL FROM:<s@sender.example>").await.unwrap();
     world.set_domain(json!({"disabled": true})).await.unwrap();
-    assert!(client.say("RCPT TO:<u@a.example>").await.unwrap().starts_with("250 "), "the transaction keeps its revision");
+    assert!(
+        client.say("RCPT TO:<u@a.example>").await.unwrap().starts_with("250 "),
+        "the transaction keeps its revision"
+    );
     client.say("RSET").await.unwrap();
     client.say("MAIL FROM:<s@sender.example>").await.unwrap();
     let reply = client.say("RCPT TO:<u@a.example>").await.unwrap();
@@ -33,12 +36,24 @@ async fn a_save_is_live_at_once() {
 
     // Cut-over: the old server says "later", the route is changed, the next attempt reaches the new one.
     world.set_domain(json!({"disabled": false})).await.unwrap();
-    world.peer.script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
+    world
+        .peer
+        .script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
     client.say("RSET").await.unwrap();
-    let reply = client.deliver("s@sender.example", &["u@a.example"], &message("cut-over")).await.unwrap();
+    let reply = client
+        .deliver("s@sender.example", &["u@a.example"], &message("cut-over"))
+        .await
+        .unwrap();
     world.events(&reply, "deferred").await;
-    let new = Peer::start(Script { extensions: system::usual_extensions(), ..Script::default() }).await;
-    world.set_domain(json!({"inbound_servers": [{"host": "127.0.0.1", "port": new.address.port()}]})).await.unwrap();
+    let new = Peer::start(Script {
+        extensions: system::usual_extensions(),
+        ..Script::default()
+    })
+    .await;
+    world
+        .set_domain(json!({"inbound_servers": [{"host": "127.0.0.1", "port": new.address.port()}]}))
+        .await
+        .unwrap();
     world.pass(Duration::from_secs(340)).await;
     assert_eq!(new.wait(1).await.len(), 1);
     assert_eq!(world.peer.taken().len(), 0);
@@ -52,7 +67,13 @@ async fn conflict_difference_restore() {
     let settings = async || ask(&world.owner, "GET", "/settings/alpha", json!(null)).await.unwrap();
     let base = settings().await["revision"].as_i64().unwrap();
     let save = async |base: i64, days: u32| {
-        ask(&world.owner, "PATCH", "/settings/alpha", json!({"base": base, "reason": "tried", "document": {"delete_grace_days": days}})).await
+        ask(
+            &world.owner,
+            "PATCH",
+            "/settings/alpha",
+            json!({"base": base, "reason": "tried", "document": {"delete_grace_days": days}}),
+        )
+        .await
     };
     let first = save(base, 10).await.unwrap()["revision"].as_i64().unwrap();
     assert_eq!(first, base + 1);
@@ -61,16 +82,50 @@ async fn conflict_difference_restore() {
     let by_domain = ask(&world.owner, "PATCH", PATH, json!({"base": base, "settings": {"subaddress": "+"}})).await;
     assert_problem(by_domain, 409, "conflict");
     let second = save(first, 20).await.unwrap()["revision"].as_i64().unwrap();
-    let difference = ask(&world.owner, "GET", &format!("/settings/alpha/difference?from={base}&to={second}"), json!(null)).await.unwrap();
+    let difference = ask(
+        &world.owner,
+        "GET",
+        &format!("/settings/alpha/difference?from={base}&to={second}"),
+        json!(null),
+    )
+    .await
+    .unwrap();
     assert_eq!(difference, json!([{"field": "delete_grace_days", "new": "20"}]));
-    let listed = ask(&world.owner, "GET", "/settings/alpha/revisions?limit=2", json!(null)).await.unwrap();
-    assert_eq!((&listed["items"][0]["revision"], &listed["items"][0]["actor"], &listed["items"][0]["reason"]), (&json!(second), &json!("owner"), &json!("tried")));
-    let older = ask(&world.owner, "GET", &format!("/settings/alpha/revisions?limit=2&cursor={}", listed["next"].as_str().unwrap()), json!(null)).await.unwrap();
+    let listed = ask(&world.owner, "GET", "/settings/alpha/revisions?limit=2", json!(null))
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &listed["items"][0]["revision"],
+            &listed["items"][0]["actor"],
+            &listed["items"][0]["reason"]
+        ),
+        (&json!(second), &json!("owner"), &json!("tried"))
+    );
+    let older = ask(
+        &world.owner,
+        "GET",
+        &format!("/settings/alpha/revisions?limit=2&cursor={}", listed["next"].as_str().unwrap()),
+        json!(null),
+    )
+    .await
+    .unwrap();
     assert_eq!(older["items"][0]["revision"], base);
-    let restored = ask(&world.owner, "POST", &format!("/settings/alpha/revisions/{first}/restore"), json!({})).await.unwrap();
+    let restored = ask(
+        &world.owner,
+        "POST",
+        &format!("/settings/alpha/revisions/{first}/restore"),
+        json!({}),
+    )
+    .await
+    .unwrap();
     assert_eq!(restored["revision"], second + 1, "a restore is a revision of its own");
     assert_eq!(settings().await["document"]["delete_grace_days"], 10);
-    assert_problem(ask(&world.owner, "POST", "/settings/alpha/revisions/999/restore", json!({})).await, 404, "not-found");
+    assert_problem(
+        ask(&world.owner, "POST", "/settings/alpha/revisions/999/restore", json!({})).await,
+        404,
+        "not-found",
+    );
     world.stop().await;
 }
 
@@ -85,17 +140,53 @@ async fn every_change_is_in_the_audit_log() {
     world.set_system(json!({"claim_lapse_s": 100_000})).await.unwrap();
     ask(&world.owner, "POST", "/tenants/alpha/proof/secrets", json!({})).await.unwrap();
     ask(&world.owner, "POST", "/tenants/alpha/proof/window", json!({})).await.unwrap();
-    ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "c.example"})).await.unwrap();
-    ask(&world.owner, "POST", "/tenants/alpha/domains/c.example/token", json!({})).await.unwrap();
-    ask(&world.owner, "POST", "/tenants/alpha/relay-credentials", json!({"name": "printer"})).await.unwrap();
-    ask(&world.owner, "DELETE", "/tenants/alpha/relay-credentials/printer", json!(null)).await.unwrap();
-    let viewer = ask(&world.owner, "POST", "/tenants/alpha/keys", json!({"name": "viewer", "role": "viewer"})).await.unwrap();
-    ask(&world.owner, "DELETE", &format!("/tenants/alpha/keys/{}", viewer["key"]["id"].as_str().unwrap()), json!(null)).await.unwrap();
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"title": "Alpha", "reason": "renamed"})).await.unwrap();
+    ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "c.example"}))
+        .await
+        .unwrap();
+    ask(&world.owner, "POST", "/tenants/alpha/domains/c.example/token", json!({}))
+        .await
+        .unwrap();
+    ask(&world.owner, "POST", "/tenants/alpha/relay-credentials", json!({"name": "printer"}))
+        .await
+        .unwrap();
+    ask(&world.owner, "DELETE", "/tenants/alpha/relay-credentials/printer", json!(null))
+        .await
+        .unwrap();
+    let viewer = ask(
+        &world.owner,
+        "POST",
+        "/tenants/alpha/keys",
+        json!({"name": "viewer", "role": "viewer"}),
+    )
+    .await
+    .unwrap();
+    ask(
+        &world.owner,
+        "DELETE",
+        &format!("/tenants/alpha/keys/{}", viewer["key"]["id"].as_str().unwrap()),
+        json!(null),
+    )
+    .await
+    .unwrap();
+    ask(
+        &world.operator,
+        "PATCH",
+        "/tenants/alpha",
+        json!({"title": "Alpha", "reason": "renamed"}),
+    )
+    .await
+    .unwrap();
     hold_one(&world).await;
     let log = ask(&world.owner, "GET", "/audit?limit=100", json!(null)).await.unwrap();
     let entries = log["items"].as_array().unwrap();
-    let find = |action: &str| entries.iter().find(|e| e["action"] == action).unwrap_or_else(|| panic!("{action} is missing among {:?}", entries.iter().map(|e| e["action"].clone()).collect::<Vec<_>>()));
+    let find = |action: &str| {
+        entries.iter().find(|e| e["action"] == action).unwrap_or_else(|| {
+            panic!(
+                "{action} is missing among {:?}",
+                entries.iter().map(|e| e["action"].clone()).collect::<Vec<_>>()
+            )
+        })
+    };
     for action in [
         "tenant.create",
         "tenant.change",
@@ -110,35 +201,72 @@ async fn every_change_is_in_the_audit_log() {
         "proof.window",
         "credential.create",
         "credential.delete",
-        "queue.hold",
+        "queue.action",
     ] {
         find(action);
     }
     let change = find("settings.save");
-    for (field, expect) in [("actor", "owner"), ("role", "owner"), ("channel", "api"), ("login_method", "api-key"), ("client_address", "127.0.0.1"), ("result", "done")] {
+    for (field, expect) in [
+        ("actor", "owner"),
+        ("role", "owner"),
+        ("channel", "api"),
+        ("login_method", "api-key"),
+        ("client_address", "127.0.0.1"),
+        ("result", "done"),
+    ] {
         assert_eq!(change[field], expect, "{field}: {change}");
     }
     assert_eq!(change["changes"], json!([{"field": "delete_grace_days", "new": "7"}]));
-    assert!(change["revision"].is_i64() && change["at"] == "2026-11-24T00:00:00.000Z", "{change}");
+    assert!(
+        change["revision"].is_i64() && change["at"] == "2026-11-24T00:00:00.000Z",
+        "{change}"
+    );
     let tenant = find("tenant.change");
-    assert_eq!((&tenant["reason"], &tenant["changes"][0]["old"], &tenant["changes"][0]["new"]), (&json!("renamed"), &json!(""), &json!("Alpha")));
+    assert_eq!(
+        (&tenant["reason"], &tenant["changes"][0]["old"], &tenant["changes"][0]["new"]),
+        (&json!("renamed"), &json!(""), &json!("Alpha"))
+    );
     let text = log.to_string();
     assert!(!text.contains("hush-hush") && text.contains("********"), "secrets are masked");
     let system = ask(&world.operator, "GET", "/audit?tenant=system", json!(null)).await.unwrap();
     assert!(system["items"].to_string().contains("claim_lapse_s"), "{system}");
     let one = entries[0]["id"].as_str().unwrap();
-    assert_eq!(ask(&world.operator, "DELETE", &format!("/audit/{one}"), json!(null)).await.unwrap_err().status, 404, "there is no way to delete one");
+    assert_eq!(
+        ask(&world.operator, "DELETE", &format!("/audit/{one}"), json!(null))
+            .await
+            .unwrap_err()
+            .status,
+        404,
+        "there is no way to delete one"
+    );
     assert_eq!(ask(&world.operator, "DELETE", "/audit", json!(null)).await.unwrap_err().status, 405);
     world.stop().await;
 }
 
 /// A message that waits and is held by a person.
 async fn hold_one(world: &World) {
-    world.set_domain(json!({"inbound_servers": [{"host": "127.0.0.1", "port": world.peer.address.port()}]})).await.unwrap();
-    world.peer.script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
-    let reply = world.client().await.deliver("s@sender.example", &["u@a.example"], &message("held")).await.unwrap();
+    world
+        .set_domain(json!({"inbound_servers": [{"host": "127.0.0.1", "port": world.peer.address.port()}]}))
+        .await
+        .unwrap();
+    world
+        .peer
+        .script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("held"))
+        .await
+        .unwrap();
     world.events(&reply, "deferred").await;
-    ask(&world.owner, "POST", "/queue/actions", json!({"action": "hold", "entries": [{"queue_id": queue_id(&reply)}]})).await.unwrap();
+    ask(
+        &world.owner,
+        "POST",
+        "/queue/actions",
+        json!({"action": "hold", "entries": [{"queue_id": queue_id(&reply)}]}),
+    )
+    .await
+    .unwrap();
 }
 
 /// Another tenant's object is answered byte for byte like one that does not exist.
@@ -146,7 +274,12 @@ async fn hold_one(world: &World) {
 async fn another_tenants_objects_do_not_exist() {
     let world = World::start().await;
     let beta = world.tenant("beta").await;
-    let reply = world.client().await.deliver("s@sender.example", &["u@a.example"], &message("private")).await.unwrap();
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("private"))
+        .await
+        .unwrap();
     world.events(&reply, "delivered").await;
     let id = queue_id(&reply);
     for (method, theirs, nowhere) in [
@@ -157,8 +290,16 @@ async fn another_tenants_objects_do_not_exist() {
         ("GET", "/settings/alpha".to_owned(), "/settings/nobody".to_owned()),
         ("GET", "/tenants/alpha/keys".to_owned(), "/tenants/nobody/keys".to_owned()),
         ("GET", "/tenants/alpha/proof".to_owned(), "/tenants/nobody/proof".to_owned()),
-        ("GET", "/tenants/alpha/relay-credentials".to_owned(), "/tenants/nobody/relay-credentials".to_owned()),
-        ("GET", format!("{PATH}/recipients"), "/tenants/nobody/domains/a.example/recipients".to_owned()),
+        (
+            "GET",
+            "/tenants/alpha/relay-credentials".to_owned(),
+            "/tenants/nobody/relay-credentials".to_owned(),
+        ),
+        (
+            "GET",
+            format!("{PATH}/recipients"),
+            "/tenants/nobody/domains/a.example/recipients".to_owned(),
+        ),
         ("GET", "/audit?tenant=alpha".to_owned(), "/audit?tenant=nobody".to_owned()),
         ("GET", "/tracking?tenant=alpha".to_owned(), "/tracking?tenant=nobody".to_owned()),
         ("GET", format!("/tracking/{id}"), "/tracking/0000000000000".to_owned()),
@@ -170,7 +311,11 @@ async fn another_tenants_objects_do_not_exist() {
         };
         let one = ask(&beta, method, &theirs, body.clone()).await.unwrap_err();
         let other = ask(&beta, method, &nowhere, body).await.unwrap_err();
-        assert_eq!((one.status, one.document.to_string()), (404, other.document.to_string()), "{method} {theirs}");
+        assert_eq!(
+            (one.status, one.document.to_string()),
+            (404, other.document.to_string()),
+            "{method} {theirs}"
+        );
     }
     let found = ask(&beta, "GET", &format!("/tracking?queue_id={id}"), json!(null)).await.unwrap();
     assert_eq!(found["items"], json!([]));
@@ -184,7 +329,14 @@ async fn another_tenants_objects_do_not_exist() {
 async fn roles() {
     let world = World::start().await;
     world.domain("alpha", &world.owner, "b.example", world.peer.address).await;
-    let support = ask(&world.operator, "POST", "/tenants/system/keys", json!({"name": "desk", "role": "support"})).await.unwrap();
+    let support = ask(
+        &world.operator,
+        "POST",
+        "/tenants/system/keys",
+        json!({"name": "desk", "role": "support"}),
+    )
+    .await
+    .unwrap();
     let support = world.key(support["secret"].as_str().unwrap());
     let admin = key(&world, "tenant-admin", Value::Null).await;
     let of_b = key(&world, "domain-admin", json!(["b.example"])).await;
@@ -199,7 +351,14 @@ async fn roles() {
         ("domain admin, own", &of_b, "PATCH", b, patch.clone(), 200),
         ("domain admin, another", &of_b, "PATCH", PATH, patch.clone(), 404),
         ("domain admin, another", &of_b, "GET", PATH, Value::Null, 404),
-        ("domain admin", &of_b, "POST", "/tenants/alpha/domains", json!({"name": "c.example"}), 403),
+        (
+            "domain admin",
+            &of_b,
+            "POST",
+            "/tenants/alpha/domains",
+            json!({"name": "c.example"}),
+            403,
+        ),
         ("domain admin", &of_b, "PATCH", "/settings/alpha", json!({"document": {}}), 403),
         ("viewer", &viewer, "GET", PATH, Value::Null, 200),
         ("viewer", &viewer, "PATCH", PATH, patch.clone(), 403),
@@ -209,15 +368,43 @@ async fn roles() {
         ("auditor", &auditor, "GET", PATH, Value::Null, 403),
         ("auditor", &auditor, "GET", "/tracking", Value::Null, 200),
         ("user", &user, "GET", PATH, Value::Null, 403),
-        ("user", &user, "POST", "/tenants/alpha/keys", json!({"name": "x", "role": "user"}), 403),
+        (
+            "user",
+            &user,
+            "POST",
+            "/tenants/alpha/keys",
+            json!({"name": "x", "role": "user"}),
+            403,
+        ),
         ("support", &support, "GET", "/tenants", Value::Null, 200),
         ("support", &support, "PATCH", "/tenants/alpha", json!({"title": "x"}), 403),
         ("support", &support, "PATCH", "/settings/system", json!({"document": {}}), 403),
         ("owner", &world.owner, "POST", "/tenants", json!({"name": "gamma"}), 403),
         ("owner", &world.owner, "GET", "/settings/system", Value::Null, 403),
-        ("tenant admin grants owner", &admin, "POST", "/tenants/alpha/keys", json!({"name": "x", "role": "owner"}), 403),
-        ("tenant admin grants viewer", &admin, "POST", "/tenants/alpha/keys", json!({"name": "x", "role": "viewer"}), 201),
-        ("domain admin grants beyond", &of_b, "POST", "/tenants/alpha/keys", json!({"name": "x", "role": "domain-admin", "domains": ["a.example"]}), 403),
+        (
+            "tenant admin grants owner",
+            &admin,
+            "POST",
+            "/tenants/alpha/keys",
+            json!({"name": "x", "role": "owner"}),
+            403,
+        ),
+        (
+            "tenant admin grants viewer",
+            &admin,
+            "POST",
+            "/tenants/alpha/keys",
+            json!({"name": "x", "role": "viewer"}),
+            201,
+        ),
+        (
+            "domain admin grants beyond",
+            &of_b,
+            "POST",
+            "/tenants/alpha/keys",
+            json!({"name": "x", "role": "domain-admin", "domains": ["a.example"]}),
+            403,
+        ),
     ] {
         match ask(api, method, path, body).await {
             Ok(_) => assert!(status < 300, "{who} {method} {path} passed, {status} expected"),
@@ -225,7 +412,12 @@ async fn roles() {
         }
     }
     let page = ask(&of_b, "GET", "/tenants/alpha/domains", json!(null)).await.unwrap();
-    let names: Vec<&str> = page["items"].as_array().unwrap().iter().filter_map(|d| d["name"].as_str()).collect();
+    let names: Vec<&str> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|d| d["name"].as_str())
+        .collect();
     assert_eq!(names, ["b.example"]);
     world.stop().await;
 }
@@ -235,25 +427,67 @@ async fn roles() {
 async fn bad_input() {
     let world = World::start().await;
     for n in 0..3 {
-        ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": format!("n{n}.example")})).await.unwrap();
+        ask(
+            &world.owner,
+            "POST",
+            "/tenants/alpha/domains",
+            json!({"name": format!("n{n}.example")}),
+        )
+        .await
+        .unwrap();
     }
-    let page = ask(&world.owner, "GET", "/tenants/alpha/domains?limit=2", json!(null)).await.unwrap();
+    let page = ask(&world.owner, "GET", "/tenants/alpha/domains?limit=2", json!(null))
+        .await
+        .unwrap();
     let cursor = page["next"].as_str().unwrap().to_owned();
-    let rest = ask(&world.owner, "GET", &format!("/tenants/alpha/domains?limit=2&cursor={cursor}"), json!(null)).await.unwrap();
+    let rest = ask(
+        &world.owner,
+        "GET",
+        &format!("/tenants/alpha/domains?limit=2&cursor={cursor}"),
+        json!(null),
+    )
+    .await
+    .unwrap();
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (2, &Value::Null));
-    let flipped: String = cursor.chars().rev().enumerate().map(|(i, c)| if i == 3 { if c == 'A' { 'B' } else { 'A' } } else { c }).collect::<Vec<_>>().into_iter().rev().collect();
+    let flipped: String = cursor
+        .chars()
+        .rev()
+        .enumerate()
+        .map(|(i, c)| if i == 3 { if c == 'A' { 'B' } else { 'A' } } else { c })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
     for bad in [flipped.as_str(), "AAAA", "%00", "1"] {
-        assert_problem(ask(&world.owner, "GET", &format!("/tenants/alpha/domains?cursor={bad}"), json!(null)).await, 400, "malformed");
+        assert_problem(
+            ask(&world.owner, "GET", &format!("/tenants/alpha/domains?cursor={bad}"), json!(null)).await,
+            400,
+            "malformed",
+        );
     }
     let elsewhere = ask(&world.owner, "GET", &format!("/tenants/alpha/keys?cursor={cursor}"), json!(null)).await;
     assert_problem(elsewhere, 400, "malformed");
 
     assert_checked(world.set_tenant(json!({"no_such_setting": 1})).await, &[("settings", "unknown")]);
-    assert_problem(ask(&world.owner, "PATCH", PATH, json!({"settings": {}, "extra": 1})).await, 422, "unknown");
-    assert_problem(ask(&world.owner, "PATCH", PATH, json!({"settings": {"outbound_enabled": "yes"}})).await, 422, "malformed");
+    assert_problem(
+        ask(&world.owner, "PATCH", PATH, json!({"settings": {}, "extra": 1})).await,
+        422,
+        "unknown",
+    );
+    assert_problem(
+        ask(&world.owner, "PATCH", PATH, json!({"settings": {"outbound_enabled": "yes"}})).await,
+        422,
+        "malformed",
+    );
     assert_problem(ask(&world.owner, "PATCH", PATH, json!([])).await, 422, "malformed");
     let raw = async |method: &str, path: &str, media: &str, body: &[u8]| {
-        system::problem_of(world.owner.send(method.parse().unwrap(), &format!("/api/v1{path}"), media, body.to_vec()).await.map(|_| Value::Null))
+        system::problem_of(
+            world
+                .owner
+                .send(method.parse().unwrap(), &format!("/api/v1{path}"), media, body.to_vec())
+                .await
+                .map(|_| Value::Null),
+        )
     };
     assert_problem(raw("PATCH", PATH, "application/json", b"{").await, 400, "malformed");
     assert_problem(raw("PATCH", PATH, "text/plain", b"{}").await, 415, "unsupported-media-type");
@@ -263,12 +497,18 @@ async fn bad_input() {
     assert_problem(raw("PATCH", PATH, "application/json", large.as_bytes()).await, 413, "too-large");
     // Every problem at once, not the first alone.
     let many = json!({"inbound_servers": [{"host": "127.0.0.1", "port": world.peer.address.port(), "preference": 101, "connections_max": 0}], "own_rules": true});
-    assert_checked(world.set_domain(many).await, &[
-        ("own_rules", "not-available"),
-        ("inbound_servers[0].preference", "out-of-range"),
-        ("inbound_servers[0].connections_max", "out-of-range"),
-    ]);
-    let nobody = Api::new(Door::Url { url: format!("http://{}", world.address(ListenerRole::Api)), key: "mk_nonsense".into() });
+    assert_checked(
+        world.set_domain(many).await,
+        &[
+            ("own_rules", "not-available"),
+            ("inbound_servers[0].preference", "out-of-range"),
+            ("inbound_servers[0].connections_max", "out-of-range"),
+        ],
+    );
+    let nobody = Api::new(Door::Url {
+        url: format!("http://{}", world.address(ListenerRole::Api)),
+        key: "mk_nonsense".into(),
+    });
     assert_problem(ask(&nobody, "GET", "/tenants", json!(null)).await, 401, "unauthorized");
     world.stop().await;
 }

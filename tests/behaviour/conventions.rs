@@ -16,14 +16,26 @@ async fn a_lower_scope_tightens() {
     assert!(client.say(big).await.unwrap().starts_with("250"));
     let reply = client.say("RCPT TO:<u@a.example>").await.unwrap();
     assert_refused(&reply, "552 5.3.4 Message size exceeds limit of 2000000 bytes: SIZE.");
-    assert!(client.say("RCPT TO:<u@b.example>").await.unwrap().starts_with("250"), "the other domain keeps the upper figure");
+    assert!(
+        client.say("RCPT TO:<u@b.example>").await.unwrap().starts_with("250"),
+        "the other domain keeps the upper figure"
+    );
 
     let cap = json!({"limits": {"message_bytes_max": 200 * 1_048_576 + 1}});
     assert_checked(world.set_domain(cap).await, &[("limits.message_bytes_max", "out-of-range")]);
-    assert_checked(world.set_domain(json!({"limits": {"hops_max": 30}})).await, &[("limits.hops_max", "unknown")]);
-    assert_checked(world.set_tenant(json!({"limits": {"connections_per_address": 30}})).await, &[("limits.connections_per_address", "unknown")]);
+    assert_checked(
+        world.set_domain(json!({"limits": {"hops_max": 30}})).await,
+        &[("limits.hops_max", "unknown")],
+    );
+    assert_checked(
+        world.set_tenant(json!({"limits": {"connections_per_address": 30}})).await,
+        &[("limits.connections_per_address", "unknown")],
+    );
     world.set_system(json!({"tls_min_inbound": "1.3"})).await.unwrap();
-    assert_checked(world.set_tenant(json!({"tls_min_inbound": "1.2"})).await, &[("tls_min_inbound", "out-of-range")]);
+    assert_checked(
+        world.set_tenant(json!({"tls_min_inbound": "1.2"})).await,
+        &[("tls_min_inbound", "out-of-range")],
+    );
     // Groups and users have no settings here yet: no place where they could be written and ignored.
     for scope in ["groups", "users"] {
         assert_checked(world.set_domain(json!({scope: {}})).await, &[("domains.a.example", "unknown")]);
@@ -38,9 +50,16 @@ async fn defaults_are_the_originals() {
     let world = World::start().await;
     let mut client = world.client().await;
     assert!(client.greeting.contains("250-SIZE 209715200"), "{}", client.greeting);
-    let domain = ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null)).await.unwrap();
+    let domain = ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null))
+        .await
+        .unwrap();
     let settings = &domain["settings"];
-    for (field, expect) in [("kind", json!("relayed")), ("recipient_mode", json!("none")), ("outbound_enabled", json!(false)), ("own_rules", json!(false))] {
+    for (field, expect) in [
+        ("kind", json!("relayed")),
+        ("recipient_mode", json!("none")),
+        ("outbound_enabled", json!(false)),
+        ("own_rules", json!(false)),
+    ] {
         assert_eq!(settings[field], expect, "{field}");
     }
     let row = &settings["inbound_servers"][0];
@@ -55,13 +74,21 @@ async fn defaults_are_the_originals() {
     ] {
         assert_eq!(row[field], expect, "{field}");
     }
-    world.peer.script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
-    let reply = client.deliver("s@sender.example", &["u@a.example"], &message("five minutes")).await.unwrap();
+    world
+        .peer
+        .script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
+    let reply = client
+        .deliver("s@sender.example", &["u@a.example"], &message("five minutes"))
+        .await
+        .unwrap();
     let events = world.events(&reply, "deferred").await;
     let deferred = events.iter().find(|e| e["e"] == "deferred").unwrap();
     let due = deferred["due"].as_str().unwrap_or_else(|| panic!("{deferred}"));
     let (earliest, latest) = ("2026-11-24T00:05:00.000Z", "2026-11-24T00:05:30.000Z");
-    assert!(earliest <= due && due <= latest, "5 min, never shortened by jitter, at most 10 % more: {due}");
+    assert!(
+        earliest <= due && due <= latest,
+        "5 min, never shortened by jitter, at most 10 % more: {due}"
+    );
     world.stop().await;
 }
 
@@ -69,7 +96,11 @@ async fn defaults_are_the_originals() {
 /// covers: domains/0/base-tenant
 #[tokio::test]
 async fn names_of_tenants() {
-    let world = World::with(Plan { with_domain: false, ..Plan::default() }).await;
+    let world = World::with(Plan {
+        with_domain: false,
+        ..Plan::default()
+    })
+    .await;
     let longest = "a".repeat(32);
     for name in ["ab", "a-1", "z9", longest.as_str()] {
         let made = ask(&world.operator, "POST", "/tenants", json!({"name": name})).await.unwrap();
@@ -78,11 +109,31 @@ async fn names_of_tenants() {
         assert_eq!(made["smarthost"], format!("{name}.out.mitsuke.example"));
     }
     let too_long = "a".repeat(33);
-    for name in ["", "a", "1a", "-ab", "Ab", "a_b", "a b", "a.b", "あい", "ab\u{0}", too_long.as_str()] {
-        assert_problem(ask(&world.operator, "POST", "/tenants", json!({"name": name})).await, 400, "malformed");
+    for name in [
+        "",
+        "a",
+        "1a",
+        "-ab",
+        "Ab",
+        "a_b",
+        "a b",
+        "a.b",
+        "あい",
+        "ab\u{0}",
+        too_long.as_str(),
+    ] {
+        assert_problem(
+            ask(&world.operator, "POST", "/tenants", json!({"name": name})).await,
+            400,
+            "malformed",
+        );
     }
     assert_problem(ask(&world.operator, "POST", "/tenants", json!({"name": "ab"})).await, 409, "exists");
-    assert_problem(ask(&world.operator, "PATCH", "/tenants/ab", json!({"name": "new"})).await, 422, "unknown");
+    assert_problem(
+        ask(&world.operator, "PATCH", "/tenants/ab", json!({"name": "new"})).await,
+        422,
+        "unknown",
+    );
     assert_eq!(ask(&world.operator, "GET", "/tenants/ab", json!(null)).await.unwrap()["name"], "ab");
     world.stop().await;
 }
@@ -109,11 +160,19 @@ async fn a_megabyte() {
     let mut client = world.client().await;
     let reply = client.deliver("s@sender.example", &["u@a.example"], &sized(MB)).await.unwrap();
     assert!(reply.starts_with("250 2.0.0 Accepted, queue id "), "{reply}");
-    let accepted = world.events(&reply, "accepted").await.into_iter().find(|e| e["e"] == "accepted").unwrap();
+    let accepted = world
+        .events(&reply, "accepted")
+        .await
+        .into_iter()
+        .find(|e| e["e"] == "accepted")
+        .unwrap();
     assert_eq!(accepted["size"], MB);
     let reply = client.deliver("s@sender.example", &["u@a.example"], &sized(MB + 1)).await.unwrap();
     assert_refused(&reply, "552 5.3.4 Message size exceeds limit of 1048576 bytes: SIZE.");
-    assert_checked(world.set_domain(json!({"limits": {"message_bytes_max": MB - 1}})).await, &[("limits.message_bytes_max", "out-of-range")]);
+    assert_checked(
+        world.set_domain(json!({"limits": {"message_bytes_max": MB - 1}})).await,
+        &[("limits.message_bytes_max", "out-of-range")],
+    );
     assert_checked(world.set_domain(json!({"kind": "hosted"})).await, &[("kind", "not-available")]);
     world.stop().await;
 }
@@ -122,18 +181,35 @@ async fn a_megabyte() {
 #[tokio::test]
 async fn a_promise_outlives_a_restart() {
     let mut world = World::start().await;
-    world.peer.script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
-    let reply = world.client().await.deliver("s@sender.example", &["u@a.example"], &message("restart")).await.unwrap();
+    world
+        .peer
+        .script(|s| drop(s.recipients.insert("u@a.example".into(), "450 4.2.0 later".into())));
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("restart"))
+        .await
+        .unwrap();
     world.events(&reply, "deferred").await;
     world.restart().await;
     // The API's port is another one now.
-    let key = ask(&world.operator, "POST", "/tenants/alpha/keys", json!({"name": "again", "role": "owner"})).await.unwrap();
+    let key = ask(
+        &world.operator,
+        "POST",
+        "/tenants/alpha/keys",
+        json!({"name": "again", "role": "owner"}),
+    )
+    .await
+    .unwrap();
     world.owner = world.key(key["secret"].as_str().unwrap());
     world.peer.script(|s| s.recipients.clear());
     world.pass(Duration::from_secs(340)).await;
     world.peer.wait(1).await;
     let events = world.events(&reply, "delivered").await;
-    assert!(events.iter().all(|e| e["at"].as_str().is_some_and(|at| at.ends_with('Z'))), "{events:?}");
+    assert!(
+        events.iter().all(|e| e["at"].as_str().is_some_and(|at| at.ends_with('Z'))),
+        "{events:?}"
+    );
     let domain = ask(&world.owner, "GET", "/tenants/alpha/domains", json!(null)).await.unwrap();
     assert_eq!(domain["items"][0]["name"], DOMAIN);
     world.stop().await;

@@ -10,12 +10,23 @@ const PATH: &str = "/tenants/alpha/domains/a.example";
 
 /// A world with a claim on a.example that nothing proves, and the record that would.
 async fn claimed() -> (World, Api, String) {
-    let world = World::with(Plan { with_domain: false, ..Plan::default() }).await;
+    let world = World::with(Plan {
+        with_domain: false,
+        ..Plan::default()
+    })
+    .await;
     let owner = world.tenant(TENANT).await;
     // The usual zone points the MX to alpha already, which would prove it.
     zone(&world, &[("MX", "10 mx.elsewhere.example")]);
     let settings = json!({"inbound_servers": [{"host": "127.0.0.1", "port": world.peer.address.port()}]});
-    let made = ask(&owner, "POST", "/tenants/alpha/domains", json!({"name": DOMAIN, "settings": settings})).await.unwrap();
+    let made = ask(
+        &owner,
+        "POST",
+        "/tenants/alpha/domains",
+        json!({"name": DOMAIN, "settings": settings}),
+    )
+    .await
+    .unwrap();
     let record = made["txt_record"].as_str().unwrap().to_owned();
     (world, owner, record)
 }
@@ -40,7 +51,12 @@ async fn view(owner: &Api) -> Value {
 }
 
 async fn deliver(world: &World) -> String {
-    world.client().await.deliver("s@sender.example", &["u@a.example"], &message("hello")).await.unwrap()
+    world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("hello"))
+        .await
+        .unwrap()
 }
 
 /// The token stands in a TXT record of the domain itself: strings of one record are joined, other records ignored, case counts; a token of
@@ -52,15 +68,40 @@ async fn by_txt() {
     let token = record.strip_prefix("mitsuke=").unwrap();
     assert!(token.len() == 32 && token.bytes().all(|b| b.is_ascii_alphanumeric()), "{record}");
     let beta = world.tenant("beta").await;
-    let other = ask(&beta, "POST", "/tenants/beta/domains", json!({"name": DOMAIN})).await.unwrap()["txt_record"].as_str().unwrap().to_owned();
+    let other = ask(&beta, "POST", "/tenants/beta/domains", json!({"name": DOMAIN})).await.unwrap()["txt_record"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_ne!(other, record, "random per tenant");
-    let swapped: String = record.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
-    for wrong in [swapped.as_str(), token, &record[..record.len() - 1], &format!("{record}x"), &format!(" {record}"), "v=spf1 -all"] {
+    let swapped: String = record
+        .chars()
+        .map(|c| {
+            if c.is_ascii_lowercase() {
+                c.to_ascii_uppercase()
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect();
+    for wrong in [
+        swapped.as_str(),
+        token,
+        &record[..record.len() - 1],
+        &format!("{record}x"),
+        &format!(" {record}"),
+        "v=spf1 -all",
+    ] {
         zone(&world, &[("TXT", &format!("\"{wrong}\""))]);
         assert_eq!(check(&world, &owner).await["state"], "unverified", "{wrong}");
     }
     zone(&world, &[]);
-    world.dns.change(|zone| drop(zone.add("_mitsuke.a.example", "TXT", &format!("\"{record}\"")).add("www.a.example", "TXT", &format!("\"{record}\"")).clone()));
+    world.dns.change(|zone| {
+        drop(
+            zone.add("_mitsuke.a.example", "TXT", &format!("\"{record}\""))
+                .add("www.a.example", "TXT", &format!("\"{record}\""))
+                .clone(),
+        )
+    });
     assert_eq!(check(&world, &owner).await["state"], "unverified", "a sub-domain is another name");
 
     // More than 100 records are no answer.
@@ -71,24 +112,56 @@ async fn by_txt() {
         }
     });
     let seen = check(&world, &owner).await;
-    assert_eq!((&seen["state"], &seen["report"]["is_certain"]), (&json!("unverified"), &json!(false)), "{seen}");
+    assert_eq!(
+        (&seen["state"], &seen["report"]["is_certain"]),
+        (&json!("unverified"), &json!(false)),
+        "{seen}"
+    );
 
     // A new token ends the old one.
-    let renewed = ask(&owner, "POST", &format!("{PATH}/token"), json!({})).await.unwrap()["txt_record"].as_str().unwrap().to_owned();
+    let renewed = ask(&owner, "POST", &format!("{PATH}/token"), json!({})).await.unwrap()["txt_record"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     zone(&world, &[("TXT", &format!("\"{record}\""))]);
     assert_eq!(check(&world, &owner).await["state"], "unverified", "the old token");
     let (front, back) = renewed.split_at(11);
     zone(&world, &[("TXT", "\"v=spf1 -all\"")]);
     world.dns.change(|zone| {
         let strings = vec![front.as_bytes().to_vec(), back.as_bytes().to_vec()];
-        zone.add_record(DOMAIN, 77, Record::Txt(strings)).add(DOMAIN, "MX", "10 mx.elsewhere.example");
+        zone.add_record(DOMAIN, 77, Record::Txt(strings))
+            .add(DOMAIN, "MX", "10 mx.elsewhere.example");
     });
     let seen = check(&world, &owner).await;
-    assert_eq!((&seen["state"], &seen["verified_by"]), (&json!("verified"), &json!("txt")), "{seen}");
-    let server = seen["report"]["servers"].as_array().unwrap().iter().find(|s| s["record"] == "txt").unwrap().clone();
-    assert_eq!((&server["server"], &server["error"]), (&json!("ns.example"), &Value::Null), "{server}");
-    assert!(server["found"].as_array().unwrap().contains(&json!(renewed)) && server["ttl"].as_u64().is_some_and(|ttl| ttl == 60 || ttl == 77), "{server}");
-    assert_eq!(ask(&beta, "GET", "/tenants/beta/domains/a.example", json!(null)).await.unwrap_err().status, 404, "the other claim ended");
+    assert_eq!(
+        (&seen["state"], &seen["verified_by"]),
+        (&json!("verified"), &json!("txt")),
+        "{seen}"
+    );
+    let server = seen["report"]["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["record"] == "txt")
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (&server["server"], &server["error"]),
+        (&json!("ns.example"), &Value::Null),
+        "{server}"
+    );
+    assert!(
+        server["found"].as_array().unwrap().contains(&json!(renewed)) && server["ttl"].as_u64().is_some_and(|ttl| ttl == 60 || ttl == 77),
+        "{server}"
+    );
+    assert_eq!(
+        ask(&beta, "GET", "/tenants/beta/domains/a.example", json!(null))
+            .await
+            .unwrap_err()
+            .status,
+        404,
+        "the other claim ended"
+    );
     world.stop().await;
 }
 
@@ -111,7 +184,11 @@ async fn by_mx() {
     }
     zone(&world, &[("MX", "20 mx.elsewhere.example"), ("MX", "10 ALPHA.in.mitsuke.example")]);
     let seen = check(&world, &owner).await;
-    assert_eq!((&seen["state"], &seen["verified_by"], &seen["mx"]), (&json!("active"), &json!("mx"), &json!("alpha.in.mitsuke.example")), "{seen}");
+    assert_eq!(
+        (&seen["state"], &seen["verified_by"], &seen["mx"]),
+        (&json!("active"), &json!("mx"), &json!("alpha.in.mitsuke.example")),
+        "{seen}"
+    );
     world.stop().await;
 }
 
@@ -123,13 +200,27 @@ async fn by_the_operator() {
     let path = format!("{PATH}/confirm");
     assert_problem(ask(&world.operator, "POST", &path, json!({"reason": "  "})).await, 400, "malformed");
     assert_problem(ask(&owner, "POST", &path, json!({"reason": "me"})).await, 403, "forbidden");
-    let seen = ask(&world.operator, "POST", &path, json!({"reason": "by telephone"})).await.unwrap();
-    assert_eq!((&seen["state"], &seen["verified_by"], &seen["verified_reason"]), (&json!("verified"), &json!("operator"), &json!("by telephone")), "{seen}");
+    let seen = ask(&world.operator, "POST", &path, json!({"reason": "by telephone"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&seen["state"], &seen["verified_by"], &seen["verified_reason"]),
+        (&json!("verified"), &json!("operator"), &json!("by telephone")),
+        "{seen}"
+    );
     let log = ask(&owner, "GET", "/audit?action=domain.confirm", json!(null)).await.unwrap();
     let entry = &log["items"][0];
-    assert_eq!((&entry["reason"], &entry["object"], &entry["role"]), (&json!("by telephone"), &json!(DOMAIN), &json!("operator")), "{log}");
+    assert_eq!(
+        (&entry["reason"], &entry["object"], &entry["role"]),
+        (&json!("by telephone"), &json!(DOMAIN), &json!("operator")),
+        "{log}"
+    );
     assert!(deliver(&world).await.starts_with("250 "));
-    assert_problem(ask(&world.operator, "POST", &path, json!({"reason": "again"})).await, 409, "wrong-state");
+    assert_problem(
+        ask(&world.operator, "POST", &path, json!({"reason": "again"})).await,
+        409,
+        "wrong-state",
+    );
     world.stop().await;
 }
 
@@ -140,7 +231,11 @@ async fn when_dns_is_looked_at() {
     let at = |seconds: i64| mail::Timestamp(system::BEGINNING.0 + 1_000 * seconds).to_rfc3339();
     let seen_at = async |seconds: i64| {
         let expect = at(seconds);
-        world.eventually(&format!("a look at second {seconds}"), async || view(&owner).await["checked_at"] == expect).await;
+        world
+            .eventually(&format!("a look at second {seconds}"), async || {
+                view(&owner).await["checked_at"] == expect
+            })
+            .await;
     };
     let questions = || world.dns.asked().iter().filter(|a| a.name == DOMAIN && a.type_number == 16).count();
     // A claim is noticed within five seconds.
@@ -155,7 +250,9 @@ async fn when_dns_is_looked_at() {
         assert_eq!(view(&owner).await["checked_at"], looked, "not before its time");
         world.clock.advance(Duration::from_secs(1));
         let now = at((world.clock.now().0 - system::BEGINNING.0) / 1_000);
-        world.eventually(&format!("a look at {now}"), async || view(&owner).await["checked_at"] == now).await;
+        world
+            .eventually(&format!("a look at {now}"), async || view(&owner).await["checked_at"] == now)
+            .await;
         assert_eq!(questions() - before, each, "one look");
     };
     for _ in 0..3 {
@@ -181,21 +278,42 @@ async fn when_dns_is_looked_at() {
 async fn a_claim_lapses() {
     let (world, owner, _) = claimed().await;
     assert_eq!(view(&owner).await["lapses_at"], "2026-12-24T00:00:00.000Z");
-    let told = async |action: &str| ask(&owner, "GET", &format!("/audit?action={action}"), json!(null)).await.unwrap()["items"].as_array().unwrap().len();
+    let told = async |action: &str| {
+        ask(&owner, "GET", &format!("/audit?action={action}"), json!(null)).await.unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     world.clock.advance(Duration::from_secs(5));
-    world.eventually("a first look", async || !view(&owner).await["checked_at"].is_null()).await;
+    world
+        .eventually("a first look", async || !view(&owner).await["checked_at"].is_null())
+        .await;
     world.clock.advance(Duration::from_secs(22 * 86_400));
-    world.eventually("a look on day 22", async || view(&owner).await["checked_at"] == "2026-12-16T00:00:05.000Z").await;
+    world
+        .eventually("a look on day 22", async || {
+            view(&owner).await["checked_at"] == "2026-12-16T00:00:05.000Z"
+        })
+        .await;
     assert_eq!(told("domain.claim-lapses-soon").await, 0);
     world.clock.advance(Duration::from_secs(86_400 + 3_600));
-    world.eventually("the notice", async || told("domain.claim-lapses-soon").await == 1).await;
+    world
+        .eventually("the notice", async || told("domain.claim-lapses-soon").await == 1)
+        .await;
     world.clock.advance(Duration::from_secs(7 * 86_400));
-    world.eventually("the claim is gone", async || ask(&owner, "GET", PATH, json!(null)).await.is_err()).await;
+    world
+        .eventually("the claim is gone", async || ask(&owner, "GET", PATH, json!(null)).await.is_err())
+        .await;
     assert_eq!((told("domain.claim-lapses-soon").await, told("domain.claim-lapsed").await), (1, 1));
     world.set_system(json!({"claim_lapse_s": 60})).await.unwrap();
-    ask(&owner, "POST", "/tenants/alpha/domains", json!({"name": DOMAIN})).await.unwrap();
+    ask(&owner, "POST", "/tenants/alpha/domains", json!({"name": DOMAIN}))
+        .await
+        .unwrap();
     world.clock.advance(Duration::from_secs(61));
-    world.eventually("the second claim is gone", async || ask(&owner, "GET", PATH, json!(null)).await.is_err()).await;
+    world
+        .eventually("the second claim is gone", async || {
+            ask(&owner, "GET", PATH, json!(null)).await.is_err()
+        })
+        .await;
     world.stop().await;
 }
 
@@ -205,20 +323,40 @@ async fn a_claim_lapses() {
 async fn unverified() {
     let (world, owner, record) = claimed().await;
     let seen = view(&owner).await;
-    assert_eq!((&seen["state"], &seen["label_ja"], &seen["label_en"]), (&json!("unverified"), &json!("設定が必要"), &json!("Configuration required")));
-    assert_refused(&deliver(&world).await, "450 4.7.1 <u@a.example>: Recipient domain not verified yet: DOMAIN-UNVERIFIED.");
+    assert_eq!(
+        (&seen["state"], &seen["label_ja"], &seen["label_en"]),
+        (&json!("unverified"), &json!("設定が必要"), &json!("Configuration required"))
+    );
+    assert_refused(
+        &deliver(&world).await,
+        "450 4.7.1 <u@a.example>: Recipient domain not verified yet: DOMAIN-UNVERIFIED.",
+    );
     let patch = json!({"settings": {"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}});
     ask(&owner, "PATCH", PATH, patch).await.unwrap();
-    let out = world.client_from("127.0.3.1").await.deliver("u@a.example", &["v@far.example"], &message("out")).await.unwrap();
+    let out = world
+        .client_from("127.0.3.1")
+        .await
+        .deliver("u@a.example", &["v@far.example"], &message("out"))
+        .await
+        .unwrap();
     assert_refused(&out, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
     // Late on the second day looks are hourly; a message brings one at once.
     world.clock.advance(Duration::from_secs(2 * 86_400));
-    world.eventually("a look on day 2", async || view(&owner).await["checked_at"] == "2026-11-26T00:00:00.000Z").await;
+    world
+        .eventually("a look on day 2", async || {
+            view(&owner).await["checked_at"] == "2026-11-26T00:00:00.000Z"
+        })
+        .await;
     zone(&world, &[("TXT", &format!("\"{record}\"")), ("MX", "10 mx.elsewhere.example")]);
     world.clock.advance(Duration::from_secs(120));
-    assert_refused(&deliver(&world).await, "450 4.7.1 <u@a.example>: Recipient domain not verified yet: DOMAIN-UNVERIFIED.");
+    assert_refused(
+        &deliver(&world).await,
+        "450 4.7.1 <u@a.example>: Recipient domain not verified yet: DOMAIN-UNVERIFIED.",
+    );
     world.clock.advance(Duration::from_secs(5));
-    world.eventually("the message made it be looked at", async || view(&owner).await["state"] == "active").await;
+    world
+        .eventually("the message made it be looked at", async || view(&owner).await["state"] == "active")
+        .await;
     assert!(deliver(&world).await.starts_with("250 "));
     assert_eq!(world.peer.wait(1).await.len(), 1, "nothing was routed before");
     world.stop().await;
@@ -231,7 +369,11 @@ async fn verified() {
     let (world, owner, record) = claimed().await;
     zone(&world, &[("TXT", &format!("\"{record}\""))]);
     let seen = check(&world, &owner).await;
-    assert_eq!((&seen["state"], &seen["label_ja"], &seen["label_en"]), (&json!("verified"), &json!("設定が必要"), &json!("Configuration required")), "{seen}");
+    assert_eq!(
+        (&seen["state"], &seen["label_ja"], &seen["label_en"]),
+        (&json!("verified"), &json!("設定が必要"), &json!("Configuration required")),
+        "{seen}"
+    );
     assert!(deliver(&world).await.starts_with("250 "));
     world.peer.wait(1).await;
     zone(&world, &[]);
@@ -249,10 +391,24 @@ async fn verified() {
 async fn active() {
     let world = World::start().await;
     let seen = view(&world.owner).await;
-    assert_eq!((&seen["state"], &seen["label_ja"], &seen["label_en"]), (&json!("active"), &json!("完了"), &json!("Completed")), "{seen}");
+    assert_eq!(
+        (&seen["state"], &seen["label_ja"], &seen["label_en"]),
+        (&json!("active"), &json!("完了"), &json!("Completed")),
+        "{seen}"
+    );
     assert!(deliver(&world).await.starts_with("250 "));
-    let own = String::from_utf8(message("out")).unwrap().replace("s@sender.example", "u@a.example").into_bytes();
-    let out = async || world.client_from("127.0.3.1").await.deliver("u@a.example", &["v@far.example"], &own).await.unwrap();
+    let own = String::from_utf8(message("out"))
+        .unwrap()
+        .replace("s@sender.example", "u@a.example")
+        .into_bytes();
+    let out = async || {
+        world
+            .client_from("127.0.3.1")
+            .await
+            .deliver("u@a.example", &["v@far.example"], &own)
+            .await
+            .unwrap()
+    };
     world.set_domain(json!({"outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
     assert_refused(&out().await, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
     world.set_domain(json!({"outbound_enabled": true})).await.unwrap();
@@ -265,12 +421,29 @@ async fn active() {
 #[tokio::test]
 async fn disabled() {
     let world = World::start().await;
-    world.set_domain(json!({"disabled": true, "outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
+    world
+        .set_domain(json!({"disabled": true, "outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}))
+        .await
+        .unwrap();
     let seen = view(&world.owner).await;
-    assert_eq!((&seen["state"], &seen["label_ja"], &seen["label_en"]), (&json!("disabled"), &json!("停止中"), &json!("Disabled")));
-    assert_refused(&deliver(&world).await, "450 4.3.2 <u@a.example>: Recipient domain not in service: DOMAIN-DISABLED.");
-    let own = String::from_utf8(message("out")).unwrap().replace("s@sender.example", "u@a.example").into_bytes();
-    let out = world.client_from("127.0.3.1").await.deliver("u@a.example", &["v@far.example"], &own).await.unwrap();
+    assert_eq!(
+        (&seen["state"], &seen["label_ja"], &seen["label_en"]),
+        (&json!("disabled"), &json!("停止中"), &json!("Disabled"))
+    );
+    assert_refused(
+        &deliver(&world).await,
+        "450 4.3.2 <u@a.example>: Recipient domain not in service: DOMAIN-DISABLED.",
+    );
+    let own = String::from_utf8(message("out"))
+        .unwrap()
+        .replace("s@sender.example", "u@a.example")
+        .into_bytes();
+    let out = world
+        .client_from("127.0.3.1")
+        .await
+        .deliver("u@a.example", &["v@far.example"], &own)
+        .await
+        .unwrap();
     assert_refused(&out, "550 5.7.1 <u@a.example>: Sending suspended: SENDER-SUSPENDED.");
     world.set_domain(json!({"disabled": false})).await.unwrap();
     assert_eq!(view(&world.owner).await["state"], "active");
@@ -283,22 +456,43 @@ async fn disabled() {
 #[tokio::test]
 async fn deleting_and_deleted() {
     let world = World::start().await;
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
-    let own = String::from_utf8(message("out")).unwrap().replace("s@sender.example", "u@a.example").into_bytes();
+    world
+        .set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}))
+        .await
+        .unwrap();
+    let own = String::from_utf8(message("out"))
+        .unwrap()
+        .replace("s@sender.example", "u@a.example")
+        .into_bytes();
     let refused = async || {
-        assert_refused(&deliver(&world).await, "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.");
-        let out = world.client_from("127.0.3.1").await.deliver("u@a.example", &["v@far.example"], &own).await.unwrap();
+        assert_refused(
+            &deliver(&world).await,
+            "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.",
+        );
+        let out = world
+            .client_from("127.0.3.1")
+            .await
+            .deliver("u@a.example", &["v@far.example"], &own)
+            .await
+            .unwrap();
         assert_refused(&out, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
     };
     ask(&world.owner, "DELETE", PATH, json!({"confirm": DOMAIN})).await.unwrap();
     let seen = view(&world.owner).await;
-    assert_eq!((&seen["state"], &seen["label_ja"], &seen["label_en"]), (&json!("deleting"), &json!("削除待ち"), &json!("Deleting")));
+    assert_eq!(
+        (&seen["state"], &seen["label_ja"], &seen["label_en"]),
+        (&json!("deleting"), &json!("削除待ち"), &json!("Deleting"))
+    );
     refused().await;
     ask(&world.owner, "POST", &format!("{PATH}/restore"), json!({})).await.unwrap();
     assert!(deliver(&world).await.starts_with("250 "));
     ask(&world.owner, "DELETE", PATH, json!({"confirm": DOMAIN})).await.unwrap();
     world.pass(Duration::from_secs(30 * 86_400 + 60)).await;
-    world.eventually("the domain is gone", async || ask(&world.owner, "GET", PATH, json!(null)).await.is_err()).await;
+    world
+        .eventually("the domain is gone", async || {
+            ask(&world.owner, "GET", PATH, json!(null)).await.is_err()
+        })
+        .await;
     refused().await;
     world.stop().await;
 }

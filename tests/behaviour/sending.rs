@@ -23,13 +23,23 @@ pub(crate) async fn sending() -> (World, Peer) {
 
 /// With a plan.
 pub(crate) async fn sending_with(plan: Plan) -> (World, Peer) {
-    let far = Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await;
-    let zone = format!("{}other.example. MX 10 mx.other.example.\nmx.other.example. A 127.0.0.1\n", plan.zone);
+    let far = Peer::start(Script {
+        extensions: usual_extensions(),
+        ..Script::default()
+    })
+    .await;
+    let zone = format!(
+        "{}other.example. MX 10 mx.other.example.\nmx.other.example. A 127.0.0.1\n",
+        plan.zone
+    );
     let world = World::with(Plan { zone, ..plan }).await;
     let ranges = json!({"microsoft365": ["127.0.5.0/24"], "google_workspace": ["127.0.6.0/24"], "refresh": false});
     world.set_system(json!({"shared_ranges": ranges})).await.unwrap();
     let route = json!([{"domain": "*", "target": {"to": "smarthost", "host": "127.0.0.1", "port": far.address.port()}}]);
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
+    world
+        .set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}))
+        .await
+        .unwrap();
     world.set_tenant(json!({"outbound_routes": route})).await.unwrap();
     (world, far)
 }
@@ -60,14 +70,19 @@ pub(crate) async fn send(world: &World, client: &str, reverse: &str, to: &str, s
 pub(crate) async fn went(world: &World, reply: &str, direction: &str) -> Vec<Value> {
     assert!(reply.starts_with("250 2.0.0 Accepted, queue id "), "{reply}");
     let events = world.events(reply, "delivered").await;
-    let trace = system::ask(&world.owner, "GET", &format!("/tracking/{}", system::queue_id(reply)), json!(null)).await.unwrap();
+    let trace = system::ask(&world.owner, "GET", &format!("/tracking/{}", system::queue_id(reply)), json!(null))
+        .await
+        .unwrap();
     assert_eq!(trace["direction"], direction, "{trace}");
     events
 }
 
 /// Result of a check among events.
 pub(crate) fn checked<'a>(events: &'a [Value], check: &str) -> Option<&'a str> {
-    events.iter().find(|e| e["e"] == "checked" && e["check"] == check).and_then(|e| e["result"].as_str())
+    events
+        .iter()
+        .find(|e| e["e"] == "checked" && e["check"] == check)
+        .and_then(|e| e["result"].as_str())
 }
 
 /// As a refusal stands for who may not relay.

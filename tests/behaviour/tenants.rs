@@ -14,28 +14,58 @@ const SERVER: &str = "127.0.3.1";
 
 /// A world in which a.example sends from [`SERVER`] and far.example is at a next hop of its own.
 async fn sending_world() -> (World, Peer) {
-    let far = Peer::start(Script { extensions: system::usual_extensions(), ..Script::default() }).await;
+    let far = Peer::start(Script {
+        extensions: system::usual_extensions(),
+        ..Script::default()
+    })
+    .await;
     let world = World::start().await;
-    world.set_system(json!({"limits": {"rate_client_outbound": {"messages": 100_000, "per_s": 60}}})).await.unwrap();
+    world
+        .set_system(json!({"limits": {"rate_client_outbound": {"messages": 100_000, "per_s": 60}}}))
+        .await
+        .unwrap();
     let route = json!([{"domain": "*", "target": {"to": "smarthost", "host": "127.0.0.1", "port": far.address.port()}}]);
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"], "outbound_routes": route})).await.unwrap();
+    world
+        .set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"], "outbound_routes": route}))
+        .await
+        .unwrap();
     (world, far)
 }
 
 async fn set_state(world: &World, state: &str) -> Value {
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": state, "reason": "tried"})).await.unwrap()
+    ask(
+        &world.operator,
+        "PATCH",
+        "/tenants/alpha",
+        json!({"state": state, "reason": "tried"}),
+    )
+    .await
+    .unwrap()
 }
 
 fn own_mail() -> Vec<u8> {
-    String::from_utf8(message("out")).unwrap().replace("s@sender.example", "u@a.example").into_bytes()
+    String::from_utf8(message("out"))
+        .unwrap()
+        .replace("s@sender.example", "u@a.example")
+        .into_bytes()
 }
 
 async fn inbound(world: &World) -> String {
-    world.client().await.deliver("s@sender.example", &["u@a.example"], &message("in")).await.unwrap()
+    world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("in"))
+        .await
+        .unwrap()
 }
 
 async fn outbound(world: &World) -> String {
-    world.client_from(SERVER).await.deliver("u@a.example", &[OUTSIDE], &own_mail()).await.unwrap()
+    world
+        .client_from(SERVER)
+        .await
+        .deliver("u@a.example", &[OUTSIDE], &own_mail())
+        .await
+        .unwrap()
 }
 
 /// Language and zone are Japanese and Asia/Tokyo unless set; the language leads in notifications, the zone stands at times on public pages.
@@ -45,27 +75,43 @@ async fn language_and_zone() {
     let world = World::start().await;
     let settings = ask(&world.owner, "GET", "/settings/alpha", json!(null)).await.unwrap();
     assert_eq!(settings["document"]["language"], "ja");
-    assert_checked(world.set_tenant(json!({"time_zone": "Mars/Olympus"})).await, &[("time_zone", "malformed")]);
+    assert_checked(
+        world.set_tenant(json!({"time_zone": "Mars/Olympus"})).await,
+        &[("time_zone", "malformed")],
+    );
     assert_problem(world.set_tenant(json!({"language": "fr"})).await, 422, "malformed");
 
     let page = |reply: String| {
         let path = format!("/r/{}", reply.rsplit("/r/").next().unwrap());
         let web = world.address(config::node::ListenerRole::Web);
         async move {
-            let web = mitsuke::client::Api::new(mitsuke::client::Door::Url { url: format!("http://{web}"), key: "none".into() });
+            let web = mitsuke::client::Api::new(mitsuke::client::Door::Url {
+                url: format!("http://{web}"),
+                key: "none".into(),
+            });
             String::from_utf8(web.send(hyper::Method::GET, &path, "text/plain", Vec::new()).await.unwrap()).unwrap()
         }
     };
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "suspended"})).await.unwrap();
+    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "suspended"}))
+        .await
+        .unwrap();
     let reply = inbound(&world).await;
     world.refusal(&world.operator, &reply).await;
     let tokyo = page(reply.clone()).await;
     assert!(tokyo.contains("2026-11-24 09:00") && tokyo.contains("Asia/Tokyo"), "{tokyo}");
     assert!(tokyo.contains("lang=\"ja\""), "nothing asked for: the tenant's language: {tokyo}");
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "active"})).await.unwrap();
-    world.set_tenant(json!({"language": "en", "time_zone": "Europe/Berlin"})).await.unwrap();
+    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "active"}))
+        .await
+        .unwrap();
+    world
+        .set_tenant(json!({"language": "en", "time_zone": "Europe/Berlin"}))
+        .await
+        .unwrap();
     let berlin = page(reply).await;
-    assert!(berlin.contains("2026-11-24 01:00") && berlin.contains("Europe/Berlin") && berlin.contains("lang=\"en\""), "{berlin}");
+    assert!(
+        berlin.contains("2026-11-24 01:00") && berlin.contains("Europe/Berlin") && berlin.contains("lang=\"en\""),
+        "{berlin}"
+    );
 
     let words = |lang| mail::text::get(lang, "dsn.failed.intro", &[]).chars().take(12).collect::<String>();
     let (ja, en) = (words(Lang::Ja), words(Lang::En));
@@ -112,20 +158,54 @@ fn readable(data: &[u8]) -> String {
 #[tokio::test]
 async fn ceilings() {
     let world = World::start().await;
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"domains_max": 2, "addresses_max": 3})).await.unwrap();
-    ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "b.example"})).await.unwrap();
+    ask(
+        &world.operator,
+        "PATCH",
+        "/tenants/alpha",
+        json!({"domains_max": 2, "addresses_max": 3}),
+    )
+    .await
+    .unwrap();
+    ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "b.example"}))
+        .await
+        .unwrap();
     let third = ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "c.example"})).await;
-    assert!(assert_problem(third, 422, "limit-reached")["detail"].as_str().unwrap().contains("at most 2 domains"));
+    assert!(
+        assert_problem(third, 422, "limit-reached")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("at most 2 domains")
+    );
     let path = "/api/v1/tenants/alpha/domains/a.example/recipients/import";
-    let import = async |rows: &str| system::problem_of(world.owner.send(hyper::Method::POST, path, "text/csv", format!("address\n{rows}").into_bytes()).await.map(|_| json!(null)));
-    assert_problem(import("a@a.example\nb@a.example\nc@a.example\nd@a.example\n").await, 422, "limit-reached");
+    let import = async |rows: &str| {
+        system::problem_of(
+            world
+                .owner
+                .send(hyper::Method::POST, path, "text/csv", format!("address\n{rows}").into_bytes())
+                .await
+                .map(|_| json!(null)),
+        )
+    };
+    assert_problem(
+        import("a@a.example\nb@a.example\nc@a.example\nd@a.example\n").await,
+        422,
+        "limit-reached",
+    );
     import("a@a.example\nb@a.example\nc@a.example\n").await.unwrap();
     for storage in [json!({"storage_max": 1_000_000}), json!({"name": "beta", "storage_max": 1})] {
-        let (method, path) = if storage["name"].is_null() { ("PATCH", "/tenants/alpha") } else { ("POST", "/tenants") };
+        let (method, path) = if storage["name"].is_null() {
+            ("PATCH", "/tenants/alpha")
+        } else {
+            ("POST", "/tenants")
+        };
         assert_problem(ask(&world.operator, method, path, storage).await, 422, "not-available");
     }
     // The tenant itself does not move its ceilings.
-    assert_problem(ask(&world.owner, "PATCH", "/tenants/alpha", json!({"domains_max": 9})).await, 403, "forbidden");
+    assert_problem(
+        ask(&world.owner, "PATCH", "/tenants/alpha", json!({"domains_max": 9})).await,
+        403,
+        "forbidden",
+    );
     world.stop().await;
 }
 
@@ -138,14 +218,38 @@ async fn contacts() {
     for kind in ["security", "mail_flow", "billing"] {
         world.set_tenant(json!({"contacts": {kind: many(20)}})).await.unwrap();
         let name = format!("contacts.{kind}");
-        assert_checked(world.set_tenant(json!({"contacts": {kind: many(21)}})).await, &[(name.as_str(), "out-of-range")]);
-        assert_problem(world.set_tenant(json!({"contacts": {kind: ["no address"]}})).await, 422, "malformed");
+        assert_checked(
+            world.set_tenant(json!({"contacts": {kind: many(21)}})).await,
+            &[(name.as_str(), "out-of-range")],
+        );
+        assert_problem(
+            world.set_tenant(json!({"contacts": {kind: ["no address"]}})).await,
+            422,
+            "malformed",
+        );
     }
-    world.set_tenant(json!({"contacts": {"mail_flow": ["flow@a.example"]}})).await.unwrap();
+    world
+        .set_tenant(json!({"contacts": {"mail_flow": ["flow@a.example"]}}))
+        .await
+        .unwrap();
     let file = b"address\nu@a.example\n".to_vec();
-    world.owner.send(hyper::Method::POST, "/api/v1/tenants/alpha/domains/a.example/recipients/import", "text/csv", file).await.unwrap();
+    world
+        .owner
+        .send(
+            hyper::Method::POST,
+            "/api/v1/tenants/alpha/domains/a.example/recipients/import",
+            "text/csv",
+            file,
+        )
+        .await
+        .unwrap();
     world.set_domain(json!({"recipient_mode": "directory"})).await.unwrap();
-    let reply = world.client().await.deliver("s@sender.example", &["postmaster@a.example"], &message("contacts")).await.unwrap();
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["postmaster@a.example"], &message("contacts"))
+        .await
+        .unwrap();
     assert!(reply.starts_with("250 "), "{reply}");
     let taken = world.peer.wait(1).await;
     assert_eq!(taken[0].rcpts.len(), 1);
@@ -186,9 +290,22 @@ async fn branding() {
         url: format!("http://{}", world.address(config::node::ListenerRole::Web)),
         key: "none".into(),
     });
-    let page = web.send(hyper::Method::GET, &format!("/r/{}", reply.rsplit("/r/").next().unwrap()), "text/html", Vec::new()).await.unwrap();
+    let page = web
+        .send(
+            hyper::Method::GET,
+            &format!("/r/{}", reply.rsplit("/r/").next().unwrap()),
+            "text/html",
+            Vec::new(),
+        )
+        .await
+        .unwrap();
     let page = String::from_utf8(page).unwrap();
-    for part in ["見本 &lt;b&gt;&amp;", "#a01234", "data:image/png;base64,iVBORw0KGgo=", "href=\"https://help.example/x\""] {
+    for part in [
+        "見本 &lt;b&gt;&amp;",
+        "#a01234",
+        "data:image/png;base64,iVBORw0KGgo=",
+        "href=\"https://help.example/x\"",
+    ] {
         assert!(page.contains(part), "{part} is missing: {page}");
     }
     assert!(!page.contains("<b>") && !page.contains("u@a.example"), "{page}");
@@ -200,7 +317,12 @@ async fn branding() {
 #[tokio::test]
 async fn access_of_the_operator() {
     let world = World::start().await;
-    let reply = world.client().await.deliver("s@sender.example", &["u@a.example"], &message("secret plan")).await.unwrap();
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example"], &message("secret plan"))
+        .await
+        .unwrap();
     world.events(&reply, "delivered").await;
     let path = format!("/tracking/{}", system::queue_id(&reply));
     for (access, status) in [(None, 403), (Some("never"), 403), (Some("allowed"), 200), (Some("on-request"), 403)] {
@@ -215,8 +337,18 @@ async fn access_of_the_operator() {
         let trace = ask(&world.operator, "GET", &path, json!(null)).await.unwrap();
         assert!(!trace.to_string().contains("secret plan"), "{access:?}: {trace}");
     }
-    assert!(ask(&world.owner, "GET", &path, json!(null)).await.unwrap().to_string().contains("secret plan"));
-    assert_problem(world.set_tenant(json!({"operator_content_access": "sometimes"})).await, 422, "malformed");
+    assert!(
+        ask(&world.owner, "GET", &path, json!(null))
+            .await
+            .unwrap()
+            .to_string()
+            .contains("secret plan")
+    );
+    assert_problem(
+        world.set_tenant(json!({"operator_content_access": "sometimes"})).await,
+        422,
+        "malformed",
+    );
     world.stop().await;
 }
 
@@ -226,8 +358,14 @@ async fn access_of_the_operator() {
 async fn trial() {
     let (world, far) = sending_world().await;
     let made = set_state(&world, "trial").await;
-    assert_eq!((made["state"].as_str(), made["trial_outbound"].as_bool()), (Some("trial"), Some(false)));
-    assert_refused(&outbound(&world).await, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
+    assert_eq!(
+        (made["state"].as_str(), made["trial_outbound"].as_bool()),
+        (Some("trial"), Some(false))
+    );
+    assert_refused(
+        &outbound(&world).await,
+        "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.",
+    );
 
     let mut client = world.client().await;
     client.say("MAIL FROM:<s@sender.example>").await.unwrap();
@@ -238,12 +376,17 @@ async fn trial() {
     let over = client.say("RCPT TO:<u100@a.example>").await.unwrap();
     assert_refused(&over, "450 4.7.1 Rate limit temporarily exceeded: RATE-TRIAL.");
     let refusal = world.refusal(&world.owner, &over).await;
-    assert_eq!((refusal["reason"].as_str(), refusal["recipient"].as_str()), (Some("RATE-TRIAL"), Some("u100@a.example")));
+    assert_eq!(
+        (refusal["reason"].as_str(), refusal["recipient"].as_str()),
+        (Some("RATE-TRIAL"), Some("u100@a.example"))
+    );
     world.clock.advance(Duration::from_secs(3_600));
     let after = inbound(&world).await;
     assert!(after.starts_with("250 "), "an hour later: {after}");
 
-    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"trial_outbound": true})).await.unwrap();
+    ask(&world.operator, "PATCH", "/tenants/alpha", json!({"trial_outbound": true}))
+        .await
+        .unwrap();
     assert!(outbound(&world).await.starts_with("250 "));
     far.wait(1).await;
     let mut client = world.client_from(SERVER).await;
@@ -262,7 +405,10 @@ async fn trial() {
 #[tokio::test]
 async fn active() {
     let (world, far) = sending_world().await;
-    assert_eq!(ask(&world.owner, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"], "active");
+    assert_eq!(
+        ask(&world.owner, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"],
+        "active"
+    );
     assert!(inbound(&world).await.starts_with("250 2.0.0 Accepted, queue id "));
     assert!(outbound(&world).await.starts_with("250 2.0.0 Accepted, queue id "));
     assert_eq!(far.wait(1).await[0].rcpts.len(), 1);
@@ -278,10 +424,16 @@ async fn outbound_suspended() {
     let (world, _far) = sending_world().await;
     set_state(&world, "outbound-suspended").await;
     assert!(inbound(&world).await.starts_with("250 "));
-    assert_refused(&outbound(&world).await, "550 5.7.1 <u@a.example>: Sending suspended: SENDER-SUSPENDED.");
+    assert_refused(
+        &outbound(&world).await,
+        "550 5.7.1 <u@a.example>: Sending suspended: SENDER-SUSPENDED.",
+    );
     world.set_domain(json!({"subaddress": "+"})).await.unwrap();
     let tenant = ask(&world.owner, "GET", "/tenants/alpha", json!(null)).await.unwrap();
-    assert_eq!((tenant["state"].as_str(), tenant["state_reason"].as_str()), (Some("outbound-suspended"), Some("tried")));
+    assert_eq!(
+        (tenant["state"].as_str(), tenant["state_reason"].as_str()),
+        (Some("outbound-suspended"), Some("tried"))
+    );
     set_state(&world, "active").await;
     assert!(outbound(&world).await.starts_with("250 "));
     world.stop().await;
@@ -293,12 +445,24 @@ async fn outbound_suspended() {
 async fn suspended() {
     let (world, _far) = sending_world().await;
     set_state(&world, "suspended").await;
-    assert_refused(&inbound(&world).await, "450 4.3.2 <u@a.example>: Recipient domain not in service: DOMAIN-DISABLED.");
-    assert_refused(&outbound(&world).await, "550 5.7.1 <u@a.example>: Sending suspended: SENDER-SUSPENDED.");
-    ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null)).await.unwrap();
+    assert_refused(
+        &inbound(&world).await,
+        "450 4.3.2 <u@a.example>: Recipient domain not in service: DOMAIN-DISABLED.",
+    );
+    assert_refused(
+        &outbound(&world).await,
+        "550 5.7.1 <u@a.example>: Sending suspended: SENDER-SUSPENDED.",
+    );
+    ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null))
+        .await
+        .unwrap();
     ask(&world.owner, "GET", "/tracking", json!(null)).await.unwrap();
     assert_problem(world.set_domain(json!({"subaddress": "+"})).await, 403, "forbidden");
-    assert_problem(ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "new.example"})).await, 403, "forbidden");
+    assert_problem(
+        ask(&world.owner, "POST", "/tenants/alpha/domains", json!({"name": "new.example"})).await,
+        403,
+        "forbidden",
+    );
     set_state(&world, "active").await;
     assert!(inbound(&world).await.starts_with("250 "));
     world.stop().await;
@@ -309,23 +473,57 @@ async fn suspended() {
 #[tokio::test]
 async fn closing_and_deleted() {
     let (world, _far) = sending_world().await;
-    assert_problem(ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "closing", "grace_days": 91})).await, 400, "malformed");
+    assert_problem(
+        ask(
+            &world.operator,
+            "PATCH",
+            "/tenants/alpha",
+            json!({"state": "closing", "grace_days": 91}),
+        )
+        .await,
+        400,
+        "malformed",
+    );
     let closing = set_state(&world, "closing").await;
     assert_eq!(closing["closes_at"], "2026-12-24T00:00:00.000Z", "{closing}");
-    assert_refused(&inbound(&world).await, "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.");
-    assert_refused(&outbound(&world).await, "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.");
-    ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null)).await.unwrap();
+    assert_refused(
+        &inbound(&world).await,
+        "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.",
+    );
+    assert_refused(
+        &outbound(&world).await,
+        "554 5.7.1 <v@far.example>: Recipient address rejected: NO-DOMAIN.",
+    );
+    ask(&world.owner, "GET", "/tenants/alpha/domains/a.example", json!(null))
+        .await
+        .unwrap();
     assert_problem(world.set_domain(json!({"subaddress": "+"})).await, 403, "forbidden");
     world.pass(Duration::from_secs(30 * 86_400 - 60)).await;
-    assert_eq!(ask(&world.operator, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"], "closing");
+    assert_eq!(
+        ask(&world.operator, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"],
+        "closing"
+    );
     world.pass(Duration::from_secs(120)).await;
-    world.eventually("the tenant is deleted", async || ask(&world.operator, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"] == "deleted").await;
-    assert_refused(&inbound(&world).await, "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.");
+    world
+        .eventually("the tenant is deleted", async || {
+            ask(&world.operator, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"] == "deleted"
+        })
+        .await;
+    assert_refused(
+        &inbound(&world).await,
+        "554 5.7.1 <u@a.example>: Recipient address rejected: NO-DOMAIN.",
+    );
     assert_problem(ask(&world.owner, "GET", "/tenants/alpha", json!(null)).await, 401, "unauthorized");
     world.operator.post("/api/v1/tenants", &json!({"name": "beta"})).await.unwrap();
-    let key = world.operator.post("/api/v1/tenants/beta/keys", &json!({"name": "owner", "role": "owner"})).await.unwrap();
+    let key = world
+        .operator
+        .post("/api/v1/tenants/beta/keys", &json!({"name": "owner", "role": "owner"}))
+        .await
+        .unwrap();
     let beta = world.key(key["secret"].as_str().unwrap());
-    ask(&beta, "POST", "/tenants/beta/domains", json!({"name": "a.example"})).await.unwrap();
+    ask(&beta, "POST", "/tenants/beta/domains", json!({"name": "a.example"}))
+        .await
+        .unwrap();
     world.stop().await;
 }
 
@@ -333,15 +531,27 @@ async fn closing_and_deleted() {
 #[tokio::test]
 async fn a_message_to_two_tenants_becomes_two() {
     let world = World::start().await;
-    let beta_server = Peer::start(Script { extensions: system::usual_extensions(), ..Script::default() }).await;
+    let beta_server = Peer::start(Script {
+        extensions: system::usual_extensions(),
+        ..Script::default()
+    })
+    .await;
     let beta = world.tenant("beta").await;
     world.domain("beta", &beta, "b.example", beta_server.address).await;
-    let reply = world.client().await.deliver("s@sender.example", &["u@a.example", "w@b.example"], &message("both")).await.unwrap();
+    let reply = world
+        .client()
+        .await
+        .deliver("s@sender.example", &["u@a.example", "w@b.example"], &message("both"))
+        .await
+        .unwrap();
     let ids: Vec<&str> = reply.split("queue id ").nth(1).unwrap().split(',').map(str::trim).collect();
     assert_eq!(ids.len(), 2, "{reply}");
     let (first, second) = (world.peer.wait(1).await.remove(0), beta_server.wait(1).await.remove(0));
     assert_eq!((first.rcpts.len(), second.rcpts.len()), (1, 1));
-    assert!(!String::from_utf8_lossy(&first.data).contains("w@b.example") && !String::from_utf8_lossy(&second.data).contains("for <u@a.example>"));
+    assert!(
+        !String::from_utf8_lossy(&first.data).contains("w@b.example")
+            && !String::from_utf8_lossy(&second.data).contains("for <u@a.example>")
+    );
     for (who, own, other) in [(&world.owner, ids[0], ids[1]), (&beta, ids[1], ids[0])] {
         ask(who, "GET", &format!("/tracking/{own}"), json!(null)).await.unwrap();
         assert_problem(ask(who, "GET", &format!("/tracking/{other}"), json!(null)).await, 404, "not-found");
@@ -352,18 +562,44 @@ async fn a_message_to_two_tenants_becomes_two() {
 /// Mail between tenants is handed over internally only when the recipient domain's public MX is ours; otherwise it goes where DNS says.
 #[tokio::test]
 async fn mail_between_tenants() {
-    let elsewhere = Peer::start_at("127.0.0.77:0".parse().unwrap(), Script { extensions: system::usual_extensions(), ..Script::default() }).await;
-    let beta_server = Peer::start(Script { extensions: system::usual_extensions(), ..Script::default() }).await;
-    let world = World::with(Plan { zone: "elsewhere.example. A 127.0.0.77\n".into(), ..Plan::default() }).await;
+    let elsewhere = Peer::start_at(
+        "127.0.0.77:0".parse().unwrap(),
+        Script {
+            extensions: system::usual_extensions(),
+            ..Script::default()
+        },
+    )
+    .await;
+    let beta_server = Peer::start(Script {
+        extensions: system::usual_extensions(),
+        ..Script::default()
+    })
+    .await;
+    let world = World::with(Plan {
+        zone: "elsewhere.example. A 127.0.0.77\n".into(),
+        ..Plan::default()
+    })
+    .await;
     let beta = world.tenant("beta").await;
     world.domain("beta", &beta, "b.example", beta_server.address).await;
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]})).await.unwrap();
-    let reply = world.client_from(SERVER).await.deliver("u@a.example", &["w@b.example"], &own_mail()).await.unwrap();
+    world
+        .set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}))
+        .await
+        .unwrap();
+    let reply = world
+        .client_from(SERVER)
+        .await
+        .deliver("u@a.example", &["w@b.example"], &own_mail())
+        .await
+        .unwrap();
     assert!(reply.starts_with("250 "), "{reply}");
     let taken = beta_server.wait(1).await;
     assert!(taken[0].rcpts[0].starts_with("RCPT TO:<w@b.example>"));
     let events = world.events(&reply, "delivered").await;
-    assert!(events.iter().any(|e| e["e"] == "decided" && e["disposition"] == "relay"), "{events:?}");
+    assert!(
+        events.iter().any(|e| e["e"] == "decided" && e["disposition"] == "relay"),
+        "{events:?}"
+    );
     drop(elsewhere);
     world.stop().await;
 }

@@ -85,6 +85,8 @@ pub trait MailStore: Send + Sync {
     fn search(&self, query: tracking::Query, scope: tracking::Scope, before: Option<QueueId>, limit: usize) -> Pending<'_, tracking::Page>;
     /// Drops tracking older than each tenant's retention: `keep` says the first moment kept, per tenant; others get `default`.
     fn expire_tracking(&self, keep: Vec<(mail::TenantId, Timestamp)>, default: Timestamp) -> Pending<'_, u64>;
+    /// Drops the records of these traces that are `tenant`'s. How many went.
+    fn forget_traces(&self, tenant: mail::TenantId, traces: Vec<QueueId>) -> Pending<'_, u64>;
     /// Runs a control-plane transaction (see [`Store::write`], which is the typed way).
     fn write_dyn(&self, job: sql::Job) -> Pending<'_, ()>;
     /// Runs a read-only control-plane job on a reader.

@@ -415,6 +415,10 @@ impl MailStore for Postgres {
         Box::pin(self.readers.ask(move |desk| search::expire(desk, &retention)))
     }
 
+    fn forget_traces(&self, tenant: TenantId, traces: Vec<QueueId>) -> Pending<'_, u64> {
+        Box::pin(self.readers.ask(move |desk| search::forget(desk, tenant, &traces)))
+    }
+
     fn write_dyn(&self, job: sql::Job) -> Pending<'_, ()> {
         Box::pin(self.control.ask(move |desk| desk.write(|tx| job(tx))))
     }

@@ -9,6 +9,7 @@
 
 pub mod judge;
 pub mod look;
+mod traces;
 
 use crate::Desk;
 use crate::settings::Settings;
@@ -174,6 +175,10 @@ async fn look_at(eyes: &Eyes<'_>, claim: DomainClaim) -> Result<(), StoreError> 
         Some(wanted) => Some(look::look(eyes.resolver, &claim, &tenant.name, eyes.base, wanted, before.as_ref(), now).await),
     };
     let judgement = judge(&claim, before.as_ref(), report.as_ref(), now);
+    if judgement.steps.contains(&Step::Purge) {
+        // Before the domain itself: what breaks off here is begun again at the next look.
+        traces::forget(eyes.store, id, &claim.name).await?;
+    }
     let report = report.or(before).map_or_else(|| "{}".to_owned(), |r| r.to_json());
     eyes.store
         .write(move |tx| {
@@ -216,7 +221,13 @@ fn take_step(tx: &mut dyn store::sql::Tx, claim: &DomainClaim, step: Step, now: 
                 return Ok(());
             }
         }
-        Step::Purge => domain::purge(tx, tenant, name, now)?,
+        Step::Purge => {
+            let is_over = |c: DomainClaim| c.state == DomainState::Deleting && c.purge_at.is_some_and(|end| end <= now);
+            if !domain::get(tx, tenant, name)?.is_some_and(is_over) {
+                return Ok(());
+            }
+            domain::purge(tx, tenant, name, now)?;
+        }
         Step::WarnOfLapse | Step::AlertProofLost => {}
         Step::AlertNameServers { before, after } => {
             told.changes = vec![Change::new("name_servers", Some(before.join(" ")), Some(after.join(" ")))];

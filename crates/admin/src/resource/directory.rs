@@ -65,14 +65,23 @@ pub(crate) fn not_available(kind: &str) -> Problem {
 
 /// Sources of a tenant: none in this version.
 #[utoipa::path(get, path = "/tenants/{tenant}/directory-sources", params(("tenant" = String, Path)), responses((status = 200, body = Vec<SourceView>), (status = "default", body = Problem)), tag = "recipients")]
-pub(crate) async fn list(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>) -> Result<Json<Vec<SourceView>>, Problem> {
+pub(crate) async fn list(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<SourceView>>, Problem> {
     caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Read).await?;
     Ok(Json(Vec::new()))
 }
 
 /// Sets a source up: not available yet.
 #[utoipa::path(post, path = "/tenants/{tenant}/directory-sources", params(("tenant" = String, Path)), request_body = SourceNew, responses((status = "default", body = Problem)), tag = "recipients")]
-pub(crate) async fn create(State(admin): State<Arc<Admin>>, caller: Caller, Path(tenant): Path<String>, Json(new): Json<SourceNew>) -> Problem {
+pub(crate) async fn create(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    Json(new): Json<SourceNew>,
+) -> Problem {
     match caller.tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write).await {
         Ok(_) => not_available(new.kind.as_str()),
         Err(problem) => problem,

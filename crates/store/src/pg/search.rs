@@ -374,3 +374,21 @@ pub(super) fn expire(desk: &mut Desk, retention: &Retention) -> Result<u64, Stor
     }
     Ok(gone)
 }
+
+/// Drops the records of some traces of one tenant; their index entries lead to nothing from then on. How many records went.
+pub(super) fn forget(desk: &mut Desk, tenant: TenantId, traces: &[QueueId]) -> Result<u64, StoreError> {
+    let days = desk.on_session(|session| Box::pin(days::all(session)))?;
+    let mut of_day: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for trace in traces.iter().filter(|t| days.contains(&t.time().day())) {
+        of_day.entry(trace.time().day()).or_default().push(trace.to_i64());
+    }
+    desk.read_write(|tx| {
+        let mut gone = 0;
+        for (day, ids) in &of_day {
+            let removed = tx.query_text(&counted_delete(*day, "trace = ANY($1::int8[]) AND tenant = $2"), &[ids, &tenant.0])?;
+            let n: i64 = removed.first().map_or(Ok(0), |row| row.try_get(0))?;
+            gone += u64::try_from(n).unwrap_or(0);
+        }
+        Ok(gone)
+    })
+}
