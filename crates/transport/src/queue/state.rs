@@ -274,18 +274,27 @@ impl State {
 
     /// A job that was started goes no further: its share and its memory are free again. Its claims are the caller's.
     pub fn job_ended(&mut self, job: &Job, now: Timestamp) {
-        self.schedule.done(job.tenant, job.lane);
-        self.job_forgotten(job, now);
+        self.share_ended(job.tenant, job.lane, job.class, job.held_bytes, now);
+    }
+
+    /// As [`State::job_ended`], of what is left of a job.
+    pub fn share_ended(&mut self, tenant: TenantId, lane: LaneId, class: Class, held_bytes: usize, now: Timestamp) {
+        self.schedule.done(tenant, lane);
+        self.memory_ended(lane, class, held_bytes, now);
     }
 
     /// As [`State::job_ended`] for a job that has not started.
     pub fn job_forgotten(&mut self, job: &Job, now: Timestamp) {
-        match job.class {
+        self.memory_ended(job.lane, job.class, job.held_bytes, now);
+    }
+
+    fn memory_ended(&mut self, lane: LaneId, class: Class, held_bytes: usize, now: Timestamp) {
+        match class {
             Class::Fresh => {
-                self.fresh_bytes = self.fresh_bytes.saturating_sub(job.held_bytes);
+                self.fresh_bytes = self.fresh_bytes.saturating_sub(held_bytes);
                 self.fresh_jobs = self.fresh_jobs.saturating_sub(1);
             }
-            Class::Waiting => self.lanes.ended(job.lane, now, LANE_WINDOW_JOBS),
+            Class::Waiting => self.lanes.ended(lane, now, LANE_WINDOW_JOBS),
         }
     }
 

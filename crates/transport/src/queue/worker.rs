@@ -18,9 +18,12 @@ use crate::delivery::route::turn::{Moves, Turned};
 use crate::delivery::route::{self, Candidate, Plan};
 use crate::outcome::{self, Fate};
 use config::Live;
-use mail::{Domain, TenantId};
+use mail::{Domain, LaneId, QueueId, TenantId};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use store::StoreError;
 use store::spool::{Entry, SpoolMessage};
@@ -28,19 +31,76 @@ use store::tracking::Event;
 
 /// How long a worker stays without work.
 const IDLE_MAX: Duration = Duration::from_secs(10);
+/// When the entries of an attempt that panicked are looked at again.
+const PANICKED_LOOK: Duration = Duration::from_secs(300);
 /// Where a job whose message cannot be read is looked at again.
 const UNREADABLE_LOOK: Duration = Duration::from_secs(5);
 
 /// Works until there is nothing to do for a while, or shutdown.
 pub(crate) async fn run(desk: Arc<Desk>) {
     while let Some(job) = next(&desk).await {
-        attempt(&desk, job).await;
+        let left = Left::of(&job);
+        if let Err(panic) = caught(attempt(&desk, job)).await {
+            tracing::error!(%panic, queue_id = %left.queue_id, "an attempt panicked, its entries are looked at again later");
+            left.give_up(&desk);
+        }
     }
     desk.queue.0.workers.fetch_sub(1, Ordering::AcqRel);
     // Work that came while this worker was leaving must find another.
     if desk.queue.state().schedule.is_open() && !desk.shutdown.is_requested() {
         desk.queue.wake_worker();
     }
+}
+
+/// What a job leaves behind when its attempt panics.
+struct Left {
+    queue_id: QueueId,
+    tenant: TenantId,
+    lane: LaneId,
+    class: Class,
+    held_bytes: usize,
+    numbers: Vec<u32>,
+}
+
+impl Left {
+    fn of(job: &Job) -> Self {
+        let numbers = job.entries.iter().map(|e| e.number).collect();
+        Self {
+            queue_id: job.queue_id,
+            tenant: job.tenant,
+            lane: job.lane,
+            class: job.class,
+            held_bytes: job.held_bytes,
+            numbers,
+        }
+    }
+
+    fn give_up(self, desk: &Desk) {
+        let now = desk.now();
+        let mut state = desk.queue.state();
+        for number in &self.numbers {
+            drop(state.claims.release((self.queue_id, *number)));
+        }
+        state.share_ended(self.tenant, self.lane, self.class, self.held_bytes, now);
+        state.lanes.note(self.lane, self.tenant, now.after(PANICKED_LOOK));
+    }
+}
+
+/// Runs an attempt to its end; a panic in it becomes an error with its message.
+async fn caught(attempt: impl Future<Output = ()>) -> Result<(), String> {
+    let mut attempt = std::pin::pin!(attempt);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Err(payload) => {
+            let text = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            Poll::Ready(Err(text.unwrap_or("no message").to_owned()))
+        }
+    })
+    .await
 }
 
 async fn next(desk: &Desk) -> Option<Job> {
@@ -415,4 +475,15 @@ fn later(desk: &Desk, job: &Job) {
         state.lanes.note(job.lane, job.tenant, now.after(UNREADABLE_LOOK));
     }
     desk.queue.wake_loader();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_attempt_only() {
+        assert_eq!(caught(async { panic!("on {}", "purpose") }).await, Err("on purpose".to_owned()));
+        assert_eq!(caught(async { tokio::task::yield_now().await }).await, Ok(()));
+    }
 }
