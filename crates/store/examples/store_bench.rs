@@ -322,51 +322,58 @@ fn message(id: QueueId, tenant: u64, to: &str, record: Record, body: &Bytes, due
 }
 
 async fn accept(count: usize) {
-    println!("sessions |  msg/s | CPU us/msg | p99 of accept, ms | MB");
+    println!("{ACCEPT_TABLE}");
     for sessions in [1usize, 20, 100] {
         let folder = folder("accept");
         let store = open(&folder);
-        let ids = Arc::new(IdSource::new(0));
-        let body = Bytes::from(vec![b'x'; 10_000]);
-        let each = count / sessions;
-        let (cpu, start) = (usage().0, Instant::now());
-        let local = tokio::task::LocalSet::new();
-        let tasks: Vec<_> = (0..sessions)
-            .map(|n| {
-                let (store, ids, body) = (store.clone(), Arc::clone(&ids), body.clone());
-                local.spawn_local(session(store, ids, body, each, n as u64))
-            })
-            .collect();
-        let mut waits = Vec::new();
-        local
-            .run_until(async {
-                for task in tasks {
-                    waits.extend(task.await.unwrap());
-                }
-            })
-            .await;
-        let (wall, cpu) = (start.elapsed().as_secs_f64(), usage().0 - cpu);
-        waits.sort_unstable();
-        let done = (each * sessions) as f64;
-        println!(
-            "{sessions:8} | {:6.0} | {:10.1} | {:17.2} | {:.0}",
-            done / wall,
-            cpu * 1e6 / done,
-            waits[waits.len() * 99 / 100].as_secs_f64() * 1e3,
-            usage().1
-        );
+        accept_by(&store, sessions, count, START).await;
         store.mail.close().await.unwrap();
         let _ = std::fs::remove_dir_all(folder);
     }
 }
 
-async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, seed: u64) -> Vec<Duration> {
+const ACCEPT_TABLE: &str = "sessions |  msg/s | CPU us/msg | p99 of accept, ms | MB";
+
+/// `origin`: when the messages are said to come.
+async fn accept_by(store: &Store, sessions: usize, count: usize, origin: i64) {
+    let ids = Arc::new(IdSource::new(0));
+    let body = Bytes::from(vec![b'x'; 10_000]);
+    let each = count / sessions;
+    let (cpu, start) = (usage().0, Instant::now());
+    let local = tokio::task::LocalSet::new();
+    let tasks: Vec<_> = (0..sessions)
+        .map(|n| {
+            let (store, ids, body) = (store.clone(), Arc::clone(&ids), body.clone());
+            local.spawn_local(session(store, ids, body, each, n as u64, origin))
+        })
+        .collect();
+    let mut waits = Vec::new();
+    local
+        .run_until(async {
+            for task in tasks {
+                waits.extend(task.await.unwrap());
+            }
+        })
+        .await;
+    let (wall, cpu) = (start.elapsed().as_secs_f64(), usage().0 - cpu);
+    waits.sort_unstable();
+    let done = (each * sessions) as f64;
+    println!(
+        "{sessions:8} | {:6.0} | {:10.1} | {:17.2} | {:.0}",
+        done / wall,
+        cpu * 1e6 / done,
+        waits[waits.len() * 99 / 100].as_secs_f64() * 1e3,
+        usage().1
+    );
+}
+
+async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, seed: u64, origin: i64) -> Vec<Duration> {
     let start = Instant::now();
     let mut dice = Dice(seed * 7919 + 17);
     let mut waits = Vec::with_capacity(count);
     let mut settling = Vec::new();
     for _ in 0..count {
-        let id = ids.queue_id(Timestamp(START + start.elapsed().as_millis() as i64));
+        let id = ids.queue_id(Timestamp(origin + start.elapsed().as_millis() as i64));
         let in_data = store.mail.in_data();
         tokio::task::yield_now().await;
         let (record, to) = born(&mut dice, id, 1, 10_000);
@@ -480,6 +487,10 @@ async fn search(count: u64) {
         all[all.len() - 1],
         usage().1
     );
+    println!("Mail beside {count} tracked traces:\n{ACCEPT_TABLE}");
+    for sessions in [1, 20, 100] {
+        accept_by(&store, sessions, 20_000, START + 31 * 86_400_000).await;
+    }
     store.mail.close().await.unwrap();
     let (cpu, start) = (usage().0, Instant::now());
     let store = open(&folder);
