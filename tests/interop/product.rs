@@ -167,6 +167,11 @@ impl Product {
         let at = self.folder.path().to_owned();
         let shown = at.display();
         let (uid, gid) = user("Debian-exim");
+        // It starts itself anew for each delivery, by path, in a clean environment.
+        let exim = unpacked("exim", "usr/sbin/exim4");
+        let (program, libraries) = (exim.join("usr/sbin/exim4"), exim.join("usr/lib/x86_64-linux-gnu"));
+        // A set-uid program would not look into our folder for its libraries.
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         for name in ["spool", "log"] {
             std::fs::create_dir_all(at.join(name)).unwrap();
             chown(at.join(name), Some(uid), Some(gid)).unwrap();
@@ -180,7 +185,7 @@ impl Product {
             &format!(
                 "primary_hostname = exim.peer.example\nspool_directory = {shown}/spool\nlog_file_path = {shown}/log/%slog\npid_file_path = {shown}/exim.pid\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {}\n\
                  {advertise}\ntls_certificate = {shown}/cert.pem\ntls_privatekey = {shown}/key.pem\ndsn_advertise_hosts = *\nsmtputf8_advertise_hosts = *\nchunking_advertise_hosts = *\nmessage_size_limit = 60M\n\
-                 acl_smtp_rcpt = everyone\nacl_smtp_data = everyone\nhost_lookup =\nrfc1413_hosts =\nkeep_environment =\nbounce_return_size_limit = 10K\n\
+                 acl_smtp_rcpt = everyone\nacl_smtp_data = everyone\nhost_lookup =\nrfc1413_hosts =\nexim_path = {}\nkeep_environment =\nadd_environment = LD_LIBRARY_PATH={}\nbounce_return_size_limit = 10K\n\
                  begin acl\neveryone:\n  accept\n\nbegin routers\n\
                  to_mitsuke:\n  driver = manualroute\n  domains = a.example\n  transport = mitsuke\n  route_list = * 127.0.0.1::{}\n  self = send\n\n\
                  onward:\n  driver = manualroute\n  transport = onward\n  route_list = * 127.0.0.1::{}\n  self = send\n\n\
@@ -188,25 +193,26 @@ impl Product {
                  mitsuke:\n  driver = smtp\n  allow_localhost\n  hosts_try_chunking = *\n  {to_mitsuke}\n\n\
                  onward:\n  driver = smtp\n  allow_localhost\n  hosts_avoid_tls = *\n  hosts_try_chunking =\n\n",
                 self.address.port(),
+                program.display(),
+                libraries.display(),
                 mitsuke.port(),
                 onward.port(),
             ),
         );
-        let exim = unpacked("exim", "usr/sbin/exim4");
         chown(at.join("key.pem"), Some(uid), Some(gid)).unwrap();
-        self.run(Command::new(exim.join("usr/sbin/exim4")).env("LD_LIBRARY_PATH", exim.join("usr/lib/x86_64-linux-gnu")).args(["-bdf", "-q1m", "-C"]).arg(at.join("exim.conf")));
+        self.run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries).args(["-bdf", "-q1m", "-C"]).arg(at.join("exim.conf")));
     }
 
     fn opensmtpd(&mut self, tls: Tls, mitsuke: SocketAddr, onward: SocketAddr) {
         let at = self.folder.path().to_owned();
         let shown = at.display();
-        let (queue_uid, _) = user("opensmtpq");
+        let (queue_uid, queue_gid) = user("opensmtpq");
         user("opensmtpd");
         std::fs::set_permissions(at.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
         for (name, mode, owner) in [("spool", 0o711, None), ("spool/queue", 0o700, Some(queue_uid)), ("spool/incoming", 0o700, Some(queue_uid)), ("spool/purge", 0o700, Some(queue_uid)), ("spool/temporary", 0o700, Some(queue_uid)), ("spool/corrupt", 0o700, Some(queue_uid)), ("spool/offline", 0o770, None)] {
             std::fs::create_dir_all(at.join(name)).unwrap();
             std::fs::set_permissions(at.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
-            chown(at.join(name), owner, None).unwrap();
+            chown(at.join(name), owner, (name == "spool/offline").then_some(queue_gid)).unwrap();
         }
         let (listen, scheme) = match tls {
             Tls::Off => ("", "smtp+notls"),
