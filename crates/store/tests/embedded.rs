@@ -316,6 +316,19 @@ fn a_thousand_recipients_are_one_commit() {
 }
 
 #[test]
+fn a_message_to_nobody_is_tracked_and_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut a = Maker::new(0).mail(ACME, &["a@acme.example"]);
+    a.entries.clear();
+    run(async {
+        store.mail.accept(vec![a.clone()]).await.unwrap();
+        assert!(store.mail.message(a.message.queue_id).await.unwrap().is_none());
+        assert!(store.mail.trace(a.message.queue_id, Scope { tenant: Some(ACME), domains: None }).await.unwrap().is_some());
+    });
+}
+
+#[test]
 fn orphaned_bodies_are_swept_and_others_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -104,6 +104,10 @@ impl<'c> Hot<'c> {
     }
 
     pub(super) fn accept(&mut self, acceptance: &Acceptance) -> Result<(), StoreError> {
+        // Nobody to deliver to (every recipient was discarded): it would never leave.
+        if acceptance.entries.is_empty() {
+            return Ok(());
+        }
         let m = &acceptance.message;
         let (blob, body) = match &m.body {
             Body::Inline(bytes) => (None, Some(bytes.as_ref())),

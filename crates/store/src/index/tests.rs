@@ -451,7 +451,7 @@ fn what_is_found_is_what_is_there() {
             domains: (dice.roll(5) == 0).then(|| vec!["a.example".into(), "c.example".into()]),
         };
         let expect = world.truth(&query, &scope);
-        let limit = [1, 7, 100][round % 3];
+        let limit = [9, 30, 100][round % 3];
         assert_eq!(world.search(&query, &scope, limit), expect, "{query:?} {scope:?}");
         found += usize::from(!expect.is_empty());
         if !expect.is_empty() {
