@@ -89,7 +89,9 @@ impl Session {
     /// Whether a message of `size` octets leaves enough free.
     pub(super) fn has_room(&self, size: u64) -> bool {
         let (desk, live) = (&self.desk, self.desk.live());
-        desk.inbound.space.has_room(&*desk.store.mail, &live.system, size, desk.clock.monotonic())
+        desk.inbound
+            .space
+            .has_room(&*desk.store.mail, &live.system, size, desk.clock.monotonic())
     }
 }
 

@@ -5,8 +5,8 @@
 //! Invariants: the most specific enabled row wins: address, longer network, exact domain, longer suffix (`.example`), `*`; of equal ones the domain's.
 
 use super::transaction::Connection;
-use config::document::{PeerInbound, TlsMin};
 use config::document::tls::InboundLevel;
+use config::document::{PeerInbound, TlsMin};
 use config::{LiveDomain, LiveTenant};
 use ipnet::IpNet;
 use mail::Domain;
@@ -44,7 +44,10 @@ fn of_rows(of_domain: &[PeerInbound], of_tenant: &[PeerInbound], client: IpAddr,
 #[must_use]
 pub(super) fn is_met(level: InboundLevel, tenant: &LiveTenant, connection: &Connection) -> bool {
     let min = tenant.settings.tls_min_inbound.unwrap_or_default();
-    let is_private = connection.tls.as_ref().is_some_and(|tls| min == TlsMin::Tls12 || tls.version == "TLSv1.3");
+    let is_private = connection
+        .tls
+        .as_ref()
+        .is_some_and(|tls| min == TlsMin::Tls12 || tls.version == "TLSv1.3");
     match level {
         InboundLevel::Opportunistic => true,
         InboundLevel::Mandatory => is_private,
