@@ -22,6 +22,8 @@ pub(crate) enum Kind {
 pub(crate) enum Tls {
     Off,
     Required,
+    /// It sends with TLS and offers it, but its own handshakes fail.
+    BrokenServer,
 }
 
 /// A running one.
@@ -38,7 +40,13 @@ pub(crate) struct Product {
 impl Drop for Product {
     fn drop(&mut self) {
         if self.kind == Kind::Postfix {
-            drop(Command::new("/usr/sbin/postfix").arg("-c").arg(self.folder.path().join("etc")).arg("abort").output());
+            drop(
+                Command::new("/usr/sbin/postfix")
+                    .arg("-c")
+                    .arg(self.folder.path().join("etc"))
+                    .arg("abort")
+                    .output(),
+            );
         }
         if let Some(mut child) = self.child.take() {
             // The whole group: these servers have children of their own.
@@ -57,7 +65,10 @@ fn write(path: &Path, text: &str) {
 
 fn user(name: &str) -> (u32, u32) {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-    let line = passwd.lines().find(|l| l.split(':').next() == Some(name)).unwrap_or_else(|| panic!("user {name} is missing: run tests/packages as root"));
+    let line = passwd
+        .lines()
+        .find(|l| l.split(':').next() == Some(name))
+        .unwrap_or_else(|| panic!("user {name} is missing: run tests/packages as root"));
     let fields: Vec<&str> = line.split(':').collect();
     (fields[2].parse().unwrap(), fields[3].parse().unwrap())
 }
@@ -66,8 +77,14 @@ fn user(name: &str) -> (u32, u32) {
 fn unpacked(name: &str, program: &str) -> PathBuf {
     let target = system::process::binary();
     let target = target.parent().and_then(Path::parent).unwrap();
-    let folder = std::env::var_os("MITSUKE_PEERS").map_or_else(|| target.join("peers"), PathBuf::from).join(name);
-    assert!(folder.join(program).exists(), "{} is missing: run tests/packages as root", folder.join(program).display());
+    let folder = std::env::var_os("MITSUKE_PEERS")
+        .map_or_else(|| target.join("peers"), PathBuf::from)
+        .join(name);
+    assert!(
+        folder.join(program).exists(),
+        "{} is missing: run tests/packages as root",
+        folder.join(program).display()
+    );
     folder
 }
 
@@ -76,14 +93,25 @@ impl Product {
     pub(crate) fn start(kind: Kind, tls: Tls, mitsuke: SocketAddr, onward: SocketAddr) -> Self {
         let folder = tempfile::Builder::new().prefix("mitsuke-peer-").tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let made = rcgen::generate_simple_self_signed(vec!["peer.example".to_owned()]).unwrap();
-        write(&folder.path().join("cert.pem"), &made.cert.pem());
-        write(&folder.path().join("key.pem"), &made.signing_key.serialize_pem());
+        // OpenSMTPD's key process of this version knows RSA alone.
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let cert = rcgen::CertificateParams::new(vec!["peer.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        write(&folder.path().join("cert.pem"), &cert.pem());
+        write(&folder.path().join("key.pem"), &key.serialize_pem());
         use rcgen::PublicKeyData;
-        let digest = <sha2::Sha256 as sha2::Digest>::digest(made.signing_key.subject_public_key_info());
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(key.subject_public_key_info());
         let pin = digest.iter().map(|b| format!("{b:02x}")).collect();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let mut product = Self { kind, address, pin, folder, child: None };
+        let mut product = Self {
+            kind,
+            address,
+            pin,
+            folder,
+            child: None,
+        };
         match kind {
             Kind::Postfix => product.postfix(tls, mitsuke, onward),
             Kind::Exim => product.exim(tls, mitsuke, onward),
@@ -91,7 +119,11 @@ impl Product {
         }
         let begun = Instant::now();
         while std::net::TcpStream::connect(product.address).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{kind:?} does not answer: {}", product.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{kind:?} does not answer: {}",
+                product.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         product
@@ -117,7 +149,7 @@ impl Product {
         std::fs::set_permissions(at.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let (client, server) = match tls {
             Tls::Off => ("none", "none"),
-            Tls::Required => ("encrypt", "may"),
+            Tls::Required | Tls::BrokenServer => ("encrypt", "may"),
         };
         write(
             &at.join("etc/main.cf"),
@@ -158,9 +190,22 @@ impl Product {
             "showq unix n - n - - showq",
             "postlog unix-dgram n - n - 1 postlogd",
         ];
-        write(&at.join("etc/master.cf"), &format!("{} inet n - n - - smtpd\n{}\n", self.address, services.join("\n")));
-        let out = Command::new("/usr/sbin/postfix").arg("-c").arg(at.join("etc")).arg("start").output().expect("postfix is missing: run tests/packages as root");
-        assert!(out.status.success(), "postfix does not start: {}{}", String::from_utf8_lossy(&out.stderr), self.log());
+        write(
+            &at.join("etc/master.cf"),
+            &format!("{} inet n - n - - smtpd\n{}\n", self.address, services.join("\n")),
+        );
+        let out = Command::new("/usr/sbin/postfix")
+            .arg("-c")
+            .arg(at.join("etc"))
+            .arg("start")
+            .output()
+            .expect("postfix is missing: run tests/packages as root");
+        assert!(
+            out.status.success(),
+            "postfix does not start: {}{}",
+            String::from_utf8_lossy(&out.stderr),
+            self.log()
+        );
     }
 
     fn exim(&mut self, tls: Tls, mitsuke: SocketAddr, onward: SocketAddr) {
@@ -178,7 +223,10 @@ impl Product {
         }
         let (to_mitsuke, advertise) = match tls {
             Tls::Off => ("hosts_avoid_tls = *", "tls_advertise_hosts ="),
-            Tls::Required => ("hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts =", "tls_advertise_hosts = *"),
+            Tls::Required | Tls::BrokenServer => (
+                "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts =",
+                "tls_advertise_hosts = *",
+            ),
         };
         write(
             &at.join("exim.conf"),
@@ -200,7 +248,12 @@ impl Product {
             ),
         );
         chown(at.join("key.pem"), Some(uid), Some(gid)).unwrap();
-        self.run(Command::new(&program).env("LD_LIBRARY_PATH", &libraries).args(["-bdf", "-q1m", "-C"]).arg(at.join("exim.conf")));
+        self.run(
+            Command::new(&program)
+                .env("LD_LIBRARY_PATH", &libraries)
+                .args(["-bdf", "-q1m", "-C"])
+                .arg(at.join("exim.conf")),
+        );
     }
 
     fn opensmtpd(&mut self, tls: Tls, mitsuke: SocketAddr, onward: SocketAddr) {
@@ -209,16 +262,24 @@ impl Product {
         let (queue_uid, queue_gid) = user("opensmtpq");
         user("opensmtpd");
         std::fs::set_permissions(at.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        for (name, mode, owner) in [("spool", 0o711, None), ("spool/queue", 0o700, Some(queue_uid)), ("spool/incoming", 0o700, Some(queue_uid)), ("spool/purge", 0o700, Some(queue_uid)), ("spool/temporary", 0o700, Some(queue_uid)), ("spool/corrupt", 0o700, Some(queue_uid)), ("spool/offline", 0o770, None)] {
+        for (name, mode, owner) in [
+            ("spool", 0o711, None),
+            ("spool/queue", 0o700, Some(queue_uid)),
+            ("spool/incoming", 0o700, Some(queue_uid)),
+            ("spool/purge", 0o700, Some(queue_uid)),
+            ("spool/temporary", 0o700, Some(queue_uid)),
+            ("spool/corrupt", 0o700, Some(queue_uid)),
+            ("spool/offline", 0o770, None),
+        ] {
             std::fs::create_dir_all(at.join(name)).unwrap();
             std::fs::set_permissions(at.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
             chown(at.join(name), owner, (name == "spool/offline").then_some(queue_gid)).unwrap();
         }
         let (listen, scheme) = match tls {
             Tls::Off => ("", "smtp+notls"),
-            Tls::Required => (" tls pki peer", "smtp+tls"),
+            Tls::Required | Tls::BrokenServer => (" tls pki peer", "smtp+tls"),
         };
-        let relay = if tls == Tls::Required { " tls no-verify" } else { "" };
+        let relay = if tls != Tls::Off { " tls no-verify" } else { "" };
         write(
             &at.join("smtpd.conf"),
             &format!(
@@ -232,8 +293,15 @@ impl Product {
         );
         let smtpd = unpacked("opensmtpd", "usr/sbin/smtpd");
         // Its spool and socket have fixed places: it gets its own of them in a mount namespace.
-        let script = format!("mount --bind {shown}/spool /var/spool/smtpd && mount -t tmpfs tmpfs /run && exec {} -d -f {shown}/smtpd.conf", smtpd.join("usr/sbin/smtpd").display());
-        self.run(Command::new("unshare").args(["-m", "sh", "-c", &script]).env("LD_LIBRARY_PATH", smtpd.join("usr/lib/x86_64-linux-gnu")));
+        let script = format!(
+            "mount --bind {shown}/spool /var/spool/smtpd && mount -t tmpfs tmpfs /run && exec {} -d -f {shown}/smtpd.conf",
+            smtpd.join("usr/sbin/smtpd").display()
+        );
+        self.run(
+            Command::new("unshare")
+                .args(["-m", "sh", "-c", &script])
+                .env("LD_LIBRARY_PATH", smtpd.join("usr/lib/x86_64-linux-gnu")),
+        );
     }
 
     fn run(&mut self, command: &mut Command) {

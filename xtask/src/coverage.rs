@@ -7,7 +7,7 @@
 use crate::files;
 use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Sections of `domains-and-routing.md` that are in scope.
@@ -77,7 +77,7 @@ fn rows() -> Result<Vec<String>> {
     Ok(rows)
 }
 
-fn collect(path: &PathBuf, text: &str, claims: &mut BTreeMap<String, Vec<Claim>>) {
+fn collect(path: &Path, text: &str, claims: &mut BTreeMap<String, Vec<Claim>>) {
     let mut ids: Vec<(Kind, String)> = Vec::new();
     let mut note = String::new();
     let mut is_test = false;
