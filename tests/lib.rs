@@ -106,9 +106,15 @@ impl World {
         self.clock = manual;
     }
 
-    /// Stops the server in order.
+    /// Stops the server in order. Its clock goes on meanwhile: a session whose client still holds on gets its last words and is left.
     pub async fn stop(mut self) {
-        self.running.take().expect("runs").stop().await.expect("stop");
+        let mut stopping = Box::pin(self.running.take().expect("runs").stop());
+        loop {
+            tokio::select! {
+                stopped = &mut stopping => return stopped.expect("stop"),
+                () = tokio::time::sleep(Duration::from_millis(50)) => self.clock.advance(Duration::from_secs(1)),
+            }
+        }
     }
 
     /// The server.
