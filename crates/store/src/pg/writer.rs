@@ -171,8 +171,8 @@ impl Writer {
         if let Err(error) = self.connect().await {
             return Attempt::Unreachable(error);
         }
-        if let Some(mark) = *unknown {
-            match self.is_committed(mark).await {
+        if let Some(mark) = unknown.clone() {
+            match self.is_committed(&mark).await {
                 Ok(true) => return Attempt::Done(Done::looked_up()),
                 Ok(false) => {
                     *unknown = None;
@@ -202,7 +202,7 @@ impl Writer {
     fn lost(&mut self, mark: Mark, is_sent: bool, words: String, unknown: &mut Option<Mark>) -> Attempt {
         self.drop_session(&words);
         // What could not be doubled is simply done again.
-        if is_sent && mark != Mark::Idempotent {
+        if is_sent && !mark.is_needless() {
             *unknown = Some(mark);
             return Attempt::Unreachable(StoreError::Unavailable(words));
         }
@@ -279,26 +279,21 @@ impl Writer {
     }
 
     /// Looks a batch up. This connection's writer number is the newest, so that nothing older can be committed any more.
-    async fn is_committed(&self, mark: Mark) -> Result<bool, Fault> {
+    async fn is_committed(&self, mark: &Mark) -> Result<bool, Fault> {
         let Some((session, _)) = &self.session else {
             return Err(Fault::Lost("not connected".into()));
         };
-        let found = match mark {
-            Mark::Record(day, slot, seq) => {
-                if !days::exists(session, day).await? {
-                    return Ok(false);
-                }
-                let text = format!("SELECT 1 FROM track_{day} WHERE node = $1 AND seq = $2");
-                session.client.query_opt(&text, &[&slot, &seq]).await?
+        let (slot, seq) = &mark.record;
+        for day in &mark.days {
+            let text = format!("SELECT 1 FROM track_{day} WHERE node = $1 AND seq = $2");
+            if days::exists(session, *day).await? && session.client.query_opt(&text, &[slot, seq]).await?.is_some() {
+                return Ok(true);
             }
-            Mark::Message(id) => {
-                session
-                    .client
-                    .query_opt("SELECT 1 FROM message WHERE queue_id = $1", &[&id])
-                    .await?
-            }
-            Mark::Idempotent => None,
-        };
+        }
+        let found = session
+            .client
+            .query_opt("SELECT 1 FROM message WHERE queue_id = $1", &[&mark.message])
+            .await?;
         Ok(found.is_some())
     }
 
