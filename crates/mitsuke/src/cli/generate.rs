@@ -40,6 +40,9 @@ fn replies() -> String {
         "# Replies\n\nGenerated from the program. `ref` is different each time; the page it leads to says in Japanese and English what can be done.\n\n| reason | reply |\n|---|---|\n",
     );
     for reason in Reason::ALL {
+        if *reason == Reason::Accepted {
+            continue;
+        }
         let reply = Refusal::new(*reason).reply(Reference([0; 10]), "https://mail.example", &[]);
         let _ = writeln!(out, "| {reason} | `{}` |", reply.to_string().replace('|', "\\|"));
     }
