@@ -469,9 +469,15 @@ pub async fn end_pause(desk: &Desk, tenant: TenantId, target: &PauseTarget) -> R
 fn subject_of(target: &PauseTarget) -> Result<(PauseKind, String), ActionError> {
     match target {
         PauseTarget::Domain(domain) => Ok((PauseKind::Domain, domain.to_ascii_lowercase())),
-        PauseTarget::NextHop(text) => {
-            let (host, port) = parse_next_hop(text).ok_or(ActionError::NextHopForm)?;
-            Ok((PauseKind::NextHop, format!("{}:{port}", host.to_ascii_lowercase())))
-        }
+        PauseTarget::NextHop(text) => Ok((PauseKind::NextHop, next_hop_subject(text)?)),
     }
+}
+
+/// A next hop as pauses name it: `host:port`, lower case, port 25 unless said.
+///
+/// # Errors
+/// [`ActionError::NextHopForm`].
+pub fn next_hop_subject(text: &str) -> Result<String, ActionError> {
+    let (host, port) = parse_next_hop(text).ok_or(ActionError::NextHopForm)?;
+    Ok(format!("{}:{port}", host.to_ascii_lowercase()))
 }

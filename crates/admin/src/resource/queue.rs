@@ -192,7 +192,7 @@ pub struct PauseView {
 pub struct PauseOrder {
     /// `domain` or `next-hop`.
     pub kind: String,
-    /// Recipient domain, or host name.
+    /// Recipient domain, or next hop as `host:port` (port 25 unless said).
     pub subject: String,
     /// Why.
     #[serde(default)]
@@ -514,6 +514,14 @@ async fn pause_owner(admin: &Admin, caller: &Caller, tenant: &str, access: Permi
     Ok(caller.tenant(admin, tenant, Capability::QueueActions, access).await?.id)
 }
 
+/// What is paused, written as the queue compares it: a domain in A-labels, a next hop as `host:port`.
+fn pause_subject(kind: pause::PauseKind, text: &str) -> Result<String, Problem> {
+    match kind {
+        pause::PauseKind::Domain => Ok(mail::Domain::parse(text.trim()).map_err(|e| Problem::malformed(e.to_string()))?.to_string()),
+        pause::PauseKind::NextHop => actions::next_hop_subject(text).map_err(Problem::from),
+    }
+}
+
 fn pause_kind(word: &str) -> Result<pause::PauseKind, Problem> {
     pause::PauseKind::parse(word).ok_or_else(|| Problem::malformed("kind is domain or next-hop"))
 }
@@ -547,7 +555,7 @@ pub(crate) async fn pause(
 ) -> Result<StatusCode, Problem> {
     let id = pause_owner(&admin, &caller, &tenant, Permission::Write).await?;
     let kind = pause_kind(&order.kind)?;
-    let subject = order.subject.trim().to_ascii_lowercase();
+    let subject = pause_subject(kind, &order.subject)?;
     if kind == pause::PauseKind::Domain {
         let domain = mail::Domain::parse(&subject).map_err(|e| Problem::malformed(e.to_string()))?;
         caller.within(&domain)?;
@@ -573,6 +581,7 @@ pub(crate) async fn pause(
         })
         .await?;
     admin.refresh().await?;
+    admin.desk.queue.look_anew();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -585,6 +594,7 @@ pub(crate) async fn resume(
 ) -> Result<StatusCode, Problem> {
     let id = pause_owner(&admin, &caller, &tenant, Permission::Write).await?;
     let kind = pause_kind(&kind)?;
+    let subject = pause_subject(kind, &subject)?;
     if kind == pause::PauseKind::Domain {
         caller.within(&mail::Domain::parse(&subject).map_err(|e| Problem::malformed(e.to_string()))?)?;
     } else {
@@ -601,5 +611,6 @@ pub(crate) async fn resume(
         })
         .await?;
     admin.refresh().await?;
+    admin.desk.queue.look_anew();
     Ok(StatusCode::NO_CONTENT)
 }
