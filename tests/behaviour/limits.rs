@@ -340,7 +340,9 @@ async fn per_connection() {
     for (source, sender, to, figure) in [(STRANGER, "s@sender.example", "u@a.example", 1), (SOURCE, "u@a.example", "v@a.example", 3)] {
         let mut client = world.client_from(source).await;
         for _ in 0..figure {
-            assert!(client.deliver(sender, &[to], &message("m")).await.unwrap().starts_with("250"));
+            let mail = String::from_utf8(message("m")).unwrap().replace("<s@sender.example>", &format!("<{sender}>"));
+            let reply = client.deliver(sender, &[to], mail.as_bytes()).await.unwrap();
+            assert!(reply.starts_with("250"), "{reply}");
         }
         assert_refused(&client.say(&format!("MAIL FROM:<{sender}>")).await.unwrap(), TEXT);
     }
@@ -398,10 +400,10 @@ async fn structure() {
     let world = World::start().await;
     world.outbound(world.peer.address).await;
     world.set_system(json!({"limits": {"mime_parts_max": 50, "mime_depth_max": 10}})).await.unwrap();
-    let fields = |n: usize| [b"X-A: b\r\n".repeat(n), b"From: <u@a.example>\r\nSubject: fields\r\n\r\nx\r\n".to_vec()].concat();
+    let fields = |n: usize| [b"From: <u@a.example>\r\nSubject: fields\r\n".to_vec(), b"X-A: b\r\n".repeat(n), b"\r\nx\r\n".to_vec()].concat();
     let octets = |n: usize| {
         let line = format!("X-Long: {}\r\n", "z".repeat(1_014));
-        [line.repeat(n).into_bytes(), b"From: <u@a.example>\r\nSubject: octets\r\n\r\nx\r\n".to_vec()].concat()
+        [b"From: <u@a.example>\r\nSubject: octets\r\n".to_vec(), line.repeat(n).into_bytes(), b"\r\nx\r\n".to_vec()].concat()
     };
     let cases = [
         ("fields", fields(1_998), fields(2_001), "MALFORMED"),

@@ -115,8 +115,15 @@ async fn lifetimes() {
     let events = world.events(&reply, "dsn").await;
     assert_eq!(event(&events, "expired")["recipient"], "u@a.example");
     assert_eq!(event(&events, "dsn")["kind"], "failed");
-    let found = returns.taken().into_iter().find(|t| String::from_utf8_lossy(&t.data).contains("Subject: expires\r\n")).expect("a notification");
-    assert!(String::from_utf8_lossy(&found.data).contains("Status: 5.4.7\r\n"), "{}", String::from_utf8_lossy(&found.data));
+    let mut told = String::new();
+    world
+        .eventually("a notification", async || {
+            let texts = returns.taken().into_iter().map(|t| String::from_utf8_lossy(&t.data).into_owned());
+            told = texts.into_iter().find(|t| t.contains("Subject: expires\r\n")).unwrap_or_default();
+            !told.is_empty()
+        })
+        .await;
+    assert!(told.contains("Status: 5.4.7\r\n"), "{told}");
     world.stop().await;
 }
 

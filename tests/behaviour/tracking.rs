@@ -14,8 +14,11 @@ async fn search(who: &mitsuke::client::Api, query: &str) -> Vec<String> {
 /// covers: domains/13/connected-tls-refused
 #[tokio::test]
 async fn connected_tls_refused() {
-    let zone = "9.0.0.127.in-addr.arpa. PTR client.sender.example.\nclient.sender.example. A 127.0.0.9\n8.0.0.127.in-addr.arpa. PTR client.sender.example.\n";
-    let world = World::with(Plan { zone: zone.into(), ..Plan::default() }).await;
+    // Names of loopback addresses are never asked of resolvers: the node file's own zone has them here.
+    let record = |name: &str| format!("[[dns.static]]\nname = \"{name}.in-addr.arpa\"\ntype = \"PTR\"\nvalue = \"client.sender.example\"\n");
+    let own = record("9.0.0.127") + &record("8.0.0.127");
+    let zone = "client.sender.example. A 127.0.0.9\n";
+    let world = World::with(Plan { zone: zone.into(), edit: Some(Box::new(move |text| text + &own)), ..Plan::default() }).await;
     let listener = format!("{} mx", world.address(config::node::ListenerRole::Mx));
     let mut client = world.client().await.starttls(None).await.unwrap();
     let reply = client.deliver("s@sender.example", &["u@a.example"], &message("one")).await.unwrap();
@@ -170,7 +173,7 @@ async fn held_released_deleted() {
     world.entry(&reply, "waits", |e| e["attempts"] == 1).await;
     for (action, text) in [("hold", "a look first"), ("release", ""), ("discard", "not wanted")] {
         let order = json!({"action": action, "text": text, "entries": [{"queue_id": queue_id(&reply)}]});
-        world.eventually(action, async || ask(&world.owner, "POST", "/queue/actions", order.clone()).await.is_ok_and(|a| a["done"] == 1)).await;
+        world.eventually(action, async || ask(&world.owner, "POST", "/queue/actions", order.clone()).await.is_ok_and(|a| a["done"] == 1 || a["after_attempt"] == 1)).await;
         world.pass(Duration::from_secs(1)).await;
     }
     let events = world.events(&reply, "deleted").await;
@@ -254,7 +257,7 @@ async fn searched_by_each_field() {
     client.hello("mail.sender.example").await.unwrap();
     let one = queue_id(&client.deliver("s@sender.example", &["u@a.example"], &rich()).await.unwrap());
     let mut source = world.client_from(SOURCE).await;
-    let mail = String::from_utf8(message("other words")).unwrap().replace("s@sender.example", "w@a.example").replace("u@a.example", "z@far.example");
+    let mail = String::from_utf8(message("other words")).unwrap().replace("<s@sender.example>", "<w@a.example>").replace("u@a.example", "z@far.example");
     world.pass(Duration::from_secs(3_600)).await;
     let mut source2 = world.client_from(SOURCE).await;
     drop(source.say("QUIT").await);
