@@ -126,6 +126,32 @@ fn entries_of_a_dead_node_are_taken_over_and_shared() {
             .await
             .unwrap();
         assert_eq!(found.traces.len(), 1);
+        // What one node accepted and another delivered is found by both words, on any node.
+        let taken = make.mail(ACME, &["once@handed.example"]);
+        b.mail.accept(vec![taken.clone()]).await.unwrap();
+        assert_eq!(
+            sql(
+                &cluster,
+                "UPDATE entry SET owner = (SELECT epoch FROM node WHERE name = 'c') WHERE recipient = 'once@handed.example'"
+            )
+            .await,
+            1
+        );
+        assert!(matches!(
+            b.mail.settle(vec![delivered(&taken, 0, NOON)]).await,
+            Err(StoreError::LeaseLost)
+        ));
+        c.mail.settle(vec![delivered(&taken, 0, NOON)]).await.unwrap();
+        let query = Query {
+            recipient: vec!["once@handed.example".into()],
+            state: Some("delivered".into()),
+            ..Query::default()
+        };
+        for node in [&b, &c] {
+            let found = node.mail.search(query.clone(), all_of_acme(), None, 9).await.unwrap();
+            assert_eq!(found.traces.iter().map(|t| t.id).collect::<Vec<_>>(), [taken.message.queue_id]);
+            assert_eq!(found.traces[0].records.len(), 3);
+        }
         // An orderly end: others take over at once.
         let before = owned(&b).await + owned(&c).await;
         let closed = Instant::now();
