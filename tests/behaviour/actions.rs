@@ -3,13 +3,16 @@
 use mitsuke::client::{Api, Problem};
 use serde_json::{Value, json};
 use std::time::Duration;
-use system::{DOMAIN, Plan, TENANT, World, assert_problem, ask, event, kinds, next_hop, queue_id, row, row_with};
+use system::{DOMAIN, Plan, TENANT, World, ask, assert_problem, event, kinds, next_hop, queue_id, row, row_with};
 use testkit::peer::{Act, Peer, Stage};
 
 fn down(hop: &Peer) {
     // On connections that are open already, too.
     let act = Act::Reply("421 4.3.2 down".into());
-    hop.script(|s| s.acts.extend([Stage::Greeting, Stage::Mail, Stage::Rcpt, Stage::Data].map(|stage| (stage, act.clone()))));
+    hop.script(|s| {
+        s.acts
+            .extend([Stage::Greeting, Stage::Mail, Stage::Rcpt, Stage::Data].map(|stage| (stage, act.clone())))
+    });
 }
 
 fn up(hop: &Peer) {
@@ -40,7 +43,11 @@ async fn act(who: &Api, action: &str, reply: &str, more: Value) -> Result<Value,
 
 async fn done(who: &Api, action: &str, reply: &str, more: Value) {
     let got = act(who, action, reply, more).await.unwrap();
-    assert_eq!(got, json!({"matched": 1, "done": 1, "after_attempt": 0, "not_applicable": 0}), "{action}");
+    assert_eq!(
+        got,
+        json!({"matched": 1, "done": 1, "after_attempt": 0, "not_applicable": 0}),
+        "{action}"
+    );
 }
 
 /// A key of a role, for some domains.
@@ -54,7 +61,10 @@ async fn key(world: &World, role: &str, domains: Value) -> Api {
 }
 
 async fn is_gone(world: &World, reply: &str) -> bool {
-    ask(&world.owner, "GET", &format!("/queue?queue_id={}", queue_id(reply)), Value::Null).await.unwrap()["items"] == json!([])
+    ask(&world.owner, "GET", &format!("/queue?queue_id={}", queue_id(reply)), Value::Null)
+        .await
+        .unwrap()["items"]
+        == json!([])
 }
 
 /// Last reply, next due time, candidates with health, position; for owner, tenant and domain administrators of its domain.
@@ -64,28 +74,53 @@ async fn explain() {
     let (world, _returns) = world().await;
     let second = next_hop().await;
     down(&second);
-    world.rows(json!([row(world.peer.address), row_with(second.address, json!({"preference": 20, "connections_max": 7}))])).await;
+    world
+        .rows(json!([
+            row(world.peer.address),
+            row_with(second.address, json!({"preference": 20, "connections_max": 7}))
+        ]))
+        .await;
     let first = waiting(&world, "first").await;
     world.pass(Duration::from_secs(40)).await;
     let later = waiting(&world, "later").await;
     let told = world.explain(&later, 0).await;
     let entry = &told["entry"];
-    assert_eq!((entry["state"].as_str(), entry["recipient"].as_str(), entry["sender"].as_str()), (Some("queued"), Some("u@a.example"), Some("s@sender.example")));
+    assert_eq!(
+        (entry["state"].as_str(), entry["recipient"].as_str(), entry["sender"].as_str()),
+        (Some("queued"), Some("u@a.example"), Some("s@sender.example"))
+    );
     assert!(entry["last_reply"].as_str().unwrap().ends_with("421 4.3.2 down"), "{entry}");
-    assert!(entry["due"].as_str().unwrap() > "2026-11-24T00:05:40" && entry["reason"] == "REMOTE-REPLY", "{entry}");
+    assert!(
+        entry["due"].as_str().unwrap() > "2026-11-24T00:05:40" && entry["reason"] == "REMOTE-REPLY",
+        "{entry}"
+    );
     let candidates: Vec<(&str, u64, &str, u64)> = told["candidates"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|c| (c["route"].as_str().unwrap(), c["port"].as_u64().unwrap(), c["health"].as_str().unwrap(), c["connections_max"].as_u64().unwrap()))
+        .map(|c| {
+            (
+                c["route"].as_str().unwrap(),
+                c["port"].as_u64().unwrap(),
+                c["health"].as_str().unwrap(),
+                c["connections_max"].as_u64().unwrap(),
+            )
+        })
         .collect();
     let ports = (u64::from(world.peer.address.port()), u64::from(second.address.port()));
-    assert_eq!(candidates, [("row 1 (*)", ports.0, "healthy", 20), ("row 2 (*)", ports.1, "healthy", 7)]);
+    assert_eq!(
+        candidates,
+        [("row 1 (*)", ports.0, "healthy", 20), ("row 2 (*)", ports.1, "healthy", 7)]
+    );
     assert_eq!((&told["position"], &told["in_attempt"]), (&json!(1), &json!(false)));
     assert_eq!(world.explain(&first, 0).await["position"], 0);
 
     let path = format!("/queue/{}/0", queue_id(&later));
-    for (role, domains) in [("tenant-admin", Value::Null), ("domain-admin", json!([DOMAIN])), ("viewer", Value::Null)] {
+    for (role, domains) in [
+        ("tenant-admin", Value::Null),
+        ("domain-admin", json!([DOMAIN])),
+        ("viewer", Value::Null),
+    ] {
         ask(&key(&world, role, domains).await, "GET", &path, Value::Null).await.unwrap();
     }
     let beta = world.tenant("beta").await;
@@ -95,7 +130,10 @@ async fn explain() {
     world.domain(TENANT, &world.owner, "b.example", world.peer.address).await;
     let other = key(&world, "domain-admin", json!(["b.example"])).await;
     assert_eq!(ask(&other, "GET", &path, Value::Null).await.unwrap_err().status, 404);
-    assert_eq!(ask(&world.operator, "GET", &path, Value::Null).await.unwrap()["entry"]["tenant"], TENANT);
+    assert_eq!(
+        ask(&world.operator, "GET", &path, Value::Null).await.unwrap()["entry"]["tenant"],
+        TENANT
+    );
     world.stop().await;
 }
 
@@ -125,8 +163,15 @@ async fn retry_hold_release() {
     done(&admin, "release", &reply, json!({})).await;
     let events = world.events(&reply, "delivered").await;
     let held = event(&events, "held");
-    assert_eq!((held["text"].as_str(), held["reason"].as_str()), (Some("let me look"), Some("ADMIN")));
-    assert_eq!((held["by"].as_str(), event(&events, "released")["by"].as_str()), (held["by"].as_str(), held["by"].as_str()), "who is told");
+    assert_eq!(
+        (held["text"].as_str(), held["reason"].as_str()),
+        (Some("let me look"), Some("ADMIN"))
+    );
+    assert_eq!(
+        (held["by"].as_str(), event(&events, "released")["by"].as_str()),
+        (held["by"].as_str(), held["by"].as_str()),
+        "who is told"
+    );
     assert!(!held["by"].as_str().unwrap().is_empty() && held["by"] != "system", "{held}");
 
     world.set_domain(json!({"queue": {"hold_s": 3_600}})).await.unwrap();
@@ -152,32 +197,65 @@ async fn bounce_and_pause() {
     let events = world.events(&reply, "dsn").await;
     assert_eq!(event(&events, "failed")["reason"], "ADMIN");
     let told = String::from_utf8(returns.wait(1).await[0].data.clone()).unwrap();
-    assert!(told.contains("Action: failed\r\n") && told.contains("X-Mitsuke-Reason: ADMIN\r\n"), "{told}");
+    assert!(
+        told.contains("Action: failed\r\n") && told.contains("X-Mitsuke-Reason: ADMIN\r\n"),
+        "{told}"
+    );
     assert!(is_gone(&world, &reply).await);
 
     up(&world.peer);
     let pauses = format!("/tenants/{TENANT}/pauses");
     let hop = world.peer.address.to_string();
     for (n, (kind, subject)) in [("domain", DOMAIN), ("next-hop", hop.as_str())].into_iter().enumerate() {
-        ask(&world.owner, "POST", &pauses, json!({"kind": kind, "subject": subject, "reason": "moving"})).await.unwrap();
+        ask(
+            &world.owner,
+            "POST",
+            &pauses,
+            json!({"kind": kind, "subject": subject, "reason": "moving"}),
+        )
+        .await
+        .unwrap();
         let listed = ask(&world.owner, "GET", &pauses, Value::Null).await.unwrap();
-        assert_eq!((listed[0]["kind"].as_str(), listed[0]["subject"].as_str(), listed[0]["reason"].as_str()), (Some(kind), Some(subject), Some("moving")));
+        assert_eq!(
+            (
+                listed[0]["kind"].as_str(),
+                listed[0]["subject"].as_str(),
+                listed[0]["reason"].as_str()
+            ),
+            (Some(kind), Some(subject), Some("moving"))
+        );
         world.pass(Duration::from_secs(2)).await;
-        let replies = [world.send(&format!("paused{n}a"), &["u@a.example"]).await, world.send(&format!("paused{n}b"), &["u@a.example"]).await];
+        let replies = [
+            world.send(&format!("paused{n}a"), &["u@a.example"]).await,
+            world.send(&format!("paused{n}b"), &["u@a.example"]).await,
+        ];
         world.pass(Duration::from_secs(1_200)).await;
         let connections = world.peer.connections().0;
         let told = world.explain(&replies[0], 0).await;
         assert!(told["paused_since"].is_string() && told["entry"]["attempts"] == 0, "{kind}: {told}");
         assert_eq!(world.peer.taken().len(), 2 * n, "{kind}");
-        ask(&world.owner, "DELETE", &format!("{pauses}/{kind}/{subject}"), Value::Null).await.unwrap();
+        ask(&world.owner, "DELETE", &format!("{pauses}/{kind}/{subject}"), Value::Null)
+            .await
+            .unwrap();
         for reply in &replies {
             world.events(reply, "delivered").await;
         }
         assert!(world.peer.connections().0 > connections, "{kind}");
     }
-    assert_eq!(ask(&admin, "POST", &pauses, json!({"kind": "domain", "subject": "far.example"})).await.unwrap_err().status, 404, "not its domain");
-    ask(&admin, "POST", &pauses, json!({"kind": "domain", "subject": DOMAIN})).await.unwrap();
-    ask(&admin, "DELETE", &format!("{pauses}/domain/{DOMAIN}"), Value::Null).await.unwrap();
+    assert_eq!(
+        ask(&admin, "POST", &pauses, json!({"kind": "domain", "subject": "far.example"}))
+            .await
+            .unwrap_err()
+            .status,
+        404,
+        "not its domain"
+    );
+    ask(&admin, "POST", &pauses, json!({"kind": "domain", "subject": DOMAIN}))
+        .await
+        .unwrap();
+    ask(&admin, "DELETE", &format!("{pauses}/domain/{DOMAIN}"), Value::Null)
+        .await
+        .unwrap();
     world.stop().await;
 }
 
@@ -190,22 +268,35 @@ async fn reroute_lifetime_discard() {
     let reply = waiting(&world, "reroute").await;
     let own = world.address(config::node::ListenerRole::Mx).to_string();
     for forbidden in ["169.254.169.254:25", "0.0.0.0:25", "224.0.0.1:25", "10.0.0.1:25", own.as_str()] {
-        let problem = act(&world.owner, "reroute", &reply, json!({"next_hop": forbidden})).await.expect_err(forbidden);
-        assert!(problem.status == 422 && problem.detail.contains("forbidden"), "{forbidden}: {}", problem.document);
+        let problem = act(&world.owner, "reroute", &reply, json!({"next_hop": forbidden}))
+            .await
+            .expect_err(forbidden);
+        assert!(
+            problem.status == 422 && problem.detail.contains("forbidden"),
+            "{forbidden}: {}",
+            problem.document
+        );
     }
     for wrong in ["", "a b:25", "127.0.0.1:0", "127.0.0.1:x"] {
-        let problem = act(&world.owner, "reroute", &reply, json!({"next_hop": wrong})).await.expect_err(wrong);
+        let problem = act(&world.owner, "reroute", &reply, json!({"next_hop": wrong}))
+            .await
+            .expect_err(wrong);
         assert!((400..=422).contains(&problem.status), "{}", problem.document);
     }
     done(&world.owner, "reroute", &reply, json!({"next_hop": other.address.to_string()})).await;
     let events = world.events(&reply, "delivered").await;
     assert_eq!(other.wait(1).await[0].rcpts, ["RCPT TO:<u@a.example>"]);
     assert_eq!(event(&events, "rerouted")["next_hop"], other.address.to_string());
-    assert!(events.iter().any(|e| e["e"] == "attempt" && e["route"] == "re-routed"), "{events:?}");
+    assert!(
+        events.iter().any(|e| e["e"] == "attempt" && e["route"] == "re-routed"),
+        "{events:?}"
+    );
 
     let reply = waiting(&world, "lifetime").await;
     for wrong in [3_599, 14 * 86_400 + 1] {
-        let problem = act(&world.owner, "lifetime", &reply, json!({"lifetime_s": wrong})).await.expect_err("out of range");
+        let problem = act(&world.owner, "lifetime", &reply, json!({"lifetime_s": wrong}))
+            .await
+            .expect_err("out of range");
         assert!((400..=422).contains(&problem.status), "{}", problem.document);
     }
     done(&world.owner, "lifetime", &reply, json!({"lifetime_s": 14 * 86_400})).await;
@@ -222,10 +313,22 @@ async fn reroute_lifetime_discard() {
         assert!((400..=422).contains(&problem.status), "{}", problem.document);
     }
     let admin = key(&world, "domain-admin", json!([DOMAIN])).await;
-    for (action, more) in [("reroute", json!({"next_hop": other.address.to_string()})), ("lifetime", json!({"lifetime_s": 7_200})), ("discard", json!({"text": "x"}))] {
-        assert_eq!(act(&admin, action, &reply, more).await.unwrap_err().status, 403, "{action} is not for domain administrators");
+    for (action, more) in [
+        ("reroute", json!({"next_hop": other.address.to_string()})),
+        ("lifetime", json!({"lifetime_s": 7_200})),
+        ("discard", json!({"text": "x"})),
+    ] {
+        assert_eq!(
+            act(&admin, action, &reply, more).await.unwrap_err().status,
+            403,
+            "{action} is not for domain administrators"
+        );
     }
-    assert_problem(act(&key(&world, "viewer", Value::Null).await, "retry", &reply, json!({})).await, 403, "forbidden");
+    assert_problem(
+        act(&key(&world, "viewer", Value::Null).await, "retry", &reply, json!({})).await,
+        403,
+        "forbidden",
+    );
     done(&world.owner, "discard", &reply, json!({"text": "asked for by the sender"})).await;
     assert!(is_gone(&world, &reply).await);
     let events = world.events(&reply, "deleted").await;
@@ -243,7 +346,12 @@ async fn filters() {
     world.domain(TENANT, &world.owner, "b.example", world.peer.address).await;
     let mut client = world.client().await;
     let mut replies = Vec::new();
-    for (from, to) in [("s@sender.example", "u@a.example"), ("s@sender.example", "u@b.example"), ("", "u@a.example"), ("t@sender.example", "v@a.example")] {
+    for (from, to) in [
+        ("s@sender.example", "u@a.example"),
+        ("s@sender.example", "u@b.example"),
+        ("", "u@a.example"),
+        ("t@sender.example", "v@a.example"),
+    ] {
         let reply = client.deliver(from, &[to], &system::message("filtered")).await.unwrap();
         world.entry(&reply, "waits", |e| e["attempts"] == 1).await;
         replies.push(reply);
@@ -264,24 +372,61 @@ async fn filters() {
         (json!({"domain": "a.example", "sender": "s@sender.example"}), 1),
         (json!({}), 4),
     ] {
-        let query: Vec<String> = filter.as_object().unwrap().iter().map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect();
-        let counted = ask(&world.owner, "GET", &format!("/queue/count?{}", query.join("&")), Value::Null).await.unwrap();
+        let query: Vec<String> = filter
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, v)| format!("{k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+            .collect();
+        let counted = ask(&world.owner, "GET", &format!("/queue/count?{}", query.join("&")), Value::Null)
+            .await
+            .unwrap();
         assert_eq!(counted["count"], count, "{filter}");
-        let dry = ask(&world.owner, "POST", "/queue/actions", json!({"action": "discard", "text": "x", "filter": filter, "dry_run": true})).await.unwrap();
+        let dry = ask(
+            &world.owner,
+            "POST",
+            "/queue/actions",
+            json!({"action": "discard", "text": "x", "filter": filter, "dry_run": true}),
+        )
+        .await
+        .unwrap();
         assert_eq!((&dry["matched"], &dry["done"]), (&json!(count), &json!(0)), "{filter}");
-        let listed = ask(&world.owner, "GET", &format!("/queue?{}", query.join("&")), Value::Null).await.unwrap();
+        let listed = ask(&world.owner, "GET", &format!("/queue?{}", query.join("&")), Value::Null)
+            .await
+            .unwrap();
         assert_eq!(listed["items"].as_array().unwrap().len(), count, "{filter}");
     }
     let beta = world.tenant("beta").await;
-    let nothing = ask(&beta, "POST", "/queue/actions", json!({"action": "discard", "text": "x", "filter": {}})).await.unwrap();
+    let nothing = ask(
+        &beta,
+        "POST",
+        "/queue/actions",
+        json!({"action": "discard", "text": "x", "filter": {}}),
+    )
+    .await
+    .unwrap();
     assert_eq!(nothing["matched"], 0, "another tenant's entries are not there");
-    let got = ask(&world.owner, "POST", "/queue/actions", json!({"action": "discard", "text": "cleared", "filter": {"sender": "s@sender.example"}})).await.unwrap();
+    let got = ask(
+        &world.owner,
+        "POST",
+        "/queue/actions",
+        json!({"action": "discard", "text": "cleared", "filter": {"sender": "s@sender.example"}}),
+    )
+    .await
+    .unwrap();
     assert_eq!((&got["matched"], &got["done"]), (&json!(2), &json!(2)));
     let rest: Vec<Value> = replies[2..].iter().map(|r| json!({"queue_id": queue_id(r), "number": 0})).collect();
-    let got = ask(&world.owner, "POST", "/queue/actions", json!({"action": "bounce", "entries": rest})).await.unwrap();
+    let got = ask(&world.owner, "POST", "/queue/actions", json!({"action": "bounce", "entries": rest}))
+        .await
+        .unwrap();
     assert_eq!(got["done"], 2, "a selection");
     let audit = ask(&world.owner, "GET", "/audit", Value::Null).await.unwrap();
-    let actions: Vec<&Value> = audit["items"].as_array().unwrap().iter().filter(|e| e["action"] == "queue.action").collect();
+    let actions: Vec<&Value> = audit["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| e["action"] == "queue.action")
+        .collect();
     let objects: Vec<&str> = actions.iter().map(|e| e["object"].as_str().unwrap()).collect();
     assert_eq!(objects, ["bounce", "discard", "hold"], "dry runs are no actions: {audit}");
     assert_eq!(actions[1]["reason"], "cleared");
@@ -294,7 +439,11 @@ async fn filters() {
 /// covers: domains/11.3/retry-now-hold-release
 #[tokio::test]
 async fn own_listener() {
-    let world = World::with(Plan { zone: "hop.far.example. A 127.0.0.50\n".into(), ..Plan::default() }).await;
+    let world = World::with(Plan {
+        zone: "hop.far.example. A 127.0.0.50\n".into(),
+        ..Plan::default()
+    })
+    .await;
     let own = world.address(config::node::ListenerRole::Mx);
     world.rows(json!([{"host": "hop.far.example", "port": own.port()}])).await;
     world.dns.change(|zone| {
@@ -303,7 +452,10 @@ async fn own_listener() {
     world.pass(Duration::from_secs(120)).await;
     let reply = world.send("round", &["u@a.example"]).await;
     let events = world.events(&reply, "held").await;
-    assert_eq!((event(&events, "held")["reason"].as_str(), event(&events, "held")["by"].as_str()), (Some("LOOP"), Some("system")));
+    assert_eq!(
+        (event(&events, "held")["reason"].as_str(), event(&events, "held")["by"].as_str()),
+        (Some("LOOP"), Some("system"))
+    );
     let entry = world.entry(&reply, "held", |e| e["state"] == "held").await;
     assert_eq!(entry["reason"], "LOOP");
     world.rows(json!([row(world.peer.address)])).await;

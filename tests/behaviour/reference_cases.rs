@@ -35,7 +35,8 @@ impl Hops {
     }
 
     fn down(&self, name: &str) {
-        self.hop(name).script(|s| drop(s.acts.insert(Stage::Greeting, Act::Reply("421 4.3.2 down".into()))));
+        self.hop(name)
+            .script(|s| drop(s.acts.insert(Stage::Greeting, Act::Reply("421 4.3.2 down".into()))));
     }
 
     fn up(&self, name: &str) {
@@ -47,15 +48,26 @@ impl Hops {
         self.sent += 1;
         let subject = format!("case{}.", self.sent);
         let mut client = self.world.client().await;
-        let reply = client.deliver("s@sender.example", &[&format!("{who}@a.example")], &message(&subject)).await.unwrap();
+        let reply = client
+            .deliver("s@sender.example", &[&format!("{who}@a.example")], &message(&subject))
+            .await
+            .unwrap();
         (reply, subject)
     }
 
     /// Hops that acknowledged the message.
     fn holders(&self, subject: &str) -> Vec<&'static str> {
         let wanted = format!("Subject: {subject}\r\n");
-        let has = |hop: &Peer| hop.taken().iter().filter(|t| t.acknowledged && String::from_utf8_lossy(&t.data).contains(&wanted)).count();
-        self.hops.iter().flat_map(|(name, hop)| std::iter::repeat_n(*name, has(hop))).collect()
+        let has = |hop: &Peer| {
+            hop.taken()
+                .iter()
+                .filter(|t| t.acknowledged && String::from_utf8_lossy(&t.data).contains(&wanted))
+                .count()
+        };
+        self.hops
+            .iter()
+            .flat_map(|(name, hop)| std::iter::repeat_n(*name, has(hop)))
+            .collect()
     }
 
     /// Sends one message after the other; who got each.
@@ -64,12 +76,14 @@ impl Hops {
         for _ in expect {
             let (reply, subject) = self.send(who).await;
             self.world.events(&reply, "delivered").await;
-            self.world.eventually("acknowledged", async || !self.holders(&subject).is_empty()).await;
+            self.world
+                .eventually("acknowledged", async || !self.holders(&subject).is_empty())
+                .await;
             got.extend(self.holders(&subject));
         }
         assert_eq!(got, expect, "{who}");
         // Idle connections end, so that who is down is seen to be down.
-        self.world.pass(Duration::from_secs(700)).await;
+        self.world.skip(Duration::from_secs(700)).await;
     }
 
     /// Sends one message that nobody takes: it waits, and reaches `who_then` by its first retry.
@@ -79,7 +93,11 @@ impl Hops {
         let entry = self.world.entry(&reply, "waits", |e| e["attempts"] == 1).await;
         assert_eq!(entry["state"], "queued");
         let days = |e: &Value, f: &str| e[f].as_str().unwrap()[..10].to_owned();
-        assert_eq!((days(&entry, "received_at"), days(&entry, "expires_at")), ("2026-11-24".into(), "2026-12-04".into()), "10 days");
+        assert_eq!(
+            (days(&entry, "received_at"), days(&entry, "expires_at")),
+            ("2026-11-24".into(), "2026-12-04".into()),
+            "10 days"
+        );
         assert_eq!(self.holders(&subject), [""; 0]);
         self.up(who_then);
         self.world.pass(Duration::from_secs(335)).await;
@@ -162,9 +180,21 @@ async fn two_equal() {
     let mut hops = Hops::with(&[("m1", "*", 10), ("m2", "*", 10)]).await;
     hops.check("u", &["m1", "m2", "m1", "m2"]).await;
     let mut client = hops.world.client().await;
-    let reply = client.deliver("s@sender.example", &["u@a.example", "v@a.example", "w@a.example"], &message("three")).await.unwrap();
+    let reply = client
+        .deliver(
+            "s@sender.example",
+            &["u@a.example", "v@a.example", "w@a.example"],
+            &message("three"),
+        )
+        .await
+        .unwrap();
     let events = hops.world.events(&reply, "delivered").await;
-    assert_eq!(event(&events, "attempt")["recipients"], json!(["u@a.example", "v@a.example", "w@a.example"]), "{}", queue_id(&reply));
+    assert_eq!(
+        event(&events, "attempt")["recipients"],
+        json!(["u@a.example", "v@a.example", "w@a.example"]),
+        "{}",
+        queue_id(&reply)
+    );
     assert_eq!(hops.holders("three"), ["m1"], "one delivery for the three");
     hops.check("u", &["m2", "m1"]).await;
     hops.down("m1");

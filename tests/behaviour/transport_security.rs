@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use system::{DOMAIN, Plan, SOURCE, STRANGER, TENANT, World, assert_checked, assert_refused, ask, event, message, next_hop, usual_extensions};
+use system::{
+    DOMAIN, Plan, SOURCE, STRANGER, TENANT, World, ask, assert_checked, assert_refused, event, message, next_hop, usual_extensions,
+};
 use testkit::client::{Client, ClientCertificate};
 use testkit::peer::{Act, Peer, PeerTls, Script, Stage};
 
@@ -32,13 +34,24 @@ async fn peer_inbound() {
     let world = World::with(Plan { node, ..Plan::default() }).await;
     let stranger = ClientCertificate::new(&["client.sender.example"]);
     for (row, at, kind) in [
-        (json!({"client": "not a name", "level": "mandatory"}), "peer_inbound[0].client", "malformed"),
-        (json!({"client": "10.0.0.0/33", "level": "mandatory"}), "peer_inbound[0].client", "malformed"),
+        (
+            json!({"client": "not a name", "level": "mandatory"}),
+            "peer_inbound[0].client",
+            "malformed",
+        ),
+        (
+            json!({"client": "10.0.0.0/33", "level": "mandatory"}),
+            "peer_inbound[0].client",
+            "malformed",
+        ),
     ] {
         assert_checked(world.set_tenant(json!({"peer_inbound": [row]})).await, &[(at, kind)]);
         assert_checked(world.set_domain(json!({"peer_inbound": [row]})).await, &[(at, kind)]);
     }
-    world.set_tenant(json!({"peer_inbound": [{"client": "*", "level": "sometimes"}]})).await.expect_err("no level");
+    world
+        .set_tenant(json!({"peer_inbound": [{"client": "*", "level": "sometimes"}]}))
+        .await
+        .expect_err("no level");
 
     let mut clear = world.client().await;
     assert_taken(&rcpt(&mut clear, "s@sender.example").await);
@@ -49,30 +62,66 @@ async fn peer_inbound() {
         ("by suffix", json!([row(".example", "mandatory", true)]), json!([]), false),
         ("by address", json!([row(STRANGER, "mandatory", true)]), json!([]), false),
         ("by network", json!([row("127.0.0.0/24", "mandatory", true)]), json!([]), false),
-        ("the default row", json!([row("*", "mandatory", true), row("10.0.0.0/8", "opportunistic", true)]), json!([]), false),
-        ("the most specific", json!([row("*", "mandatory", true), row(STRANGER, "opportunistic", true)]), json!([]), true),
-        ("disabled falls to the default", json!([row("*", "mandatory", true), row(STRANGER, "opportunistic", false)]), json!([]), false),
-        ("the domain's before the tenant's", json!([row("*", "opportunistic", true)]), json!([row("*", "mandatory", true)]), false),
+        (
+            "the default row",
+            json!([row("*", "mandatory", true), row("10.0.0.0/8", "opportunistic", true)]),
+            json!([]),
+            false,
+        ),
+        (
+            "the most specific",
+            json!([row("*", "mandatory", true), row(STRANGER, "opportunistic", true)]),
+            json!([]),
+            true,
+        ),
+        (
+            "disabled falls to the default",
+            json!([row("*", "mandatory", true), row(STRANGER, "opportunistic", false)]),
+            json!([]),
+            false,
+        ),
+        (
+            "the domain's before the tenant's",
+            json!([row("*", "opportunistic", true)]),
+            json!([row("*", "mandatory", true)]),
+            false,
+        ),
     ];
     for (what, of_tenant, of_domain, passes) in cases {
         world.set_tenant(json!({"peer_inbound": of_tenant})).await.unwrap();
         world.set_domain(json!({"peer_inbound": of_domain})).await.unwrap();
         let reply = rcpt(&mut clear, "s@sender.example").await;
-        if passes { assert!(reply.starts_with("250"), "{what}: {reply}") } else { assert!(reply.starts_with(REQUIRED), "{what}: {reply}") }
+        if passes {
+            assert!(reply.starts_with("250"), "{what}: {reply}")
+        } else {
+            assert!(reply.starts_with(REQUIRED), "{what}: {reply}")
+        }
     }
     let mut private = world.client().await.starttls(None).await.unwrap();
     assert_taken(&rcpt(&mut private, "s@sender.example").await);
 
-    world.set_domain(json!({"peer_inbound": [row("sender.example", "mandatory-verified", true)]})).await.unwrap();
+    world
+        .set_domain(json!({"peer_inbound": [row("sender.example", "mandatory-verified", true)]}))
+        .await
+        .unwrap();
     assert_refused(&rcpt(&mut private, "s@sender.example").await, REQUIRED);
     let mut unverified = world.client().await.starttls(Some(&stranger)).await.unwrap();
     assert_refused(&rcpt(&mut unverified, "s@sender.example").await, REQUIRED);
     let mut verified = world.client().await.starttls(Some(&known)).await.unwrap();
-    let reply = verified.deliver("s@sender.example", &["u@a.example"], &message("verified")).await.unwrap();
+    let reply = verified
+        .deliver("s@sender.example", &["u@a.example"], &message("verified"))
+        .await
+        .unwrap();
     let events = world.events(&reply, "delivered").await;
     let tls = &event(&events, "tls")["tls"];
-    assert_eq!((tls["certificate"].as_str(), tls["fingerprint"].as_str()), (Some("verified"), Some(&*known.fingerprint)));
-    assert!(tls["version"].as_str().unwrap().starts_with("TLSv1.") && tls["cipher"].as_str().unwrap().starts_with("TLS"), "{tls}");
+    assert_eq!(
+        (tls["certificate"].as_str(), tls["fingerprint"].as_str()),
+        (Some("verified"), Some(&*known.fingerprint))
+    );
+    assert!(
+        tls["version"].as_str().unwrap().starts_with("TLSv1.") && tls["cipher"].as_str().unwrap().starts_with("TLS"),
+        "{tls}"
+    );
     world.stop().await;
 }
 
@@ -83,23 +132,45 @@ async fn outward(exchanger: &str, node: String) -> (World, Peer) {
         zone.push_str(&format!("{name}. MX 10 hop.far.example.\n"));
     }
     zone.push_str(&format!("hop.far.example. A {exchanger}\nonly-a.far.example. A {exchanger}\n"));
-    let world = World::with(Plan { zone, node, ..Plan::default() }).await;
-    world.set_domain(json!({"outbound_enabled": true, "outbound_networks": [format!("{SOURCE}/32")]})).await.unwrap();
-    let hop = Peer::start_at(format!("{exchanger}:25").parse().unwrap(), Script { extensions: usual_extensions(), ..Script::default() }).await;
+    let world = World::with(Plan {
+        zone,
+        node,
+        ..Plan::default()
+    })
+    .await;
+    world
+        .set_domain(json!({"outbound_enabled": true, "outbound_networks": [format!("{SOURCE}/32")]}))
+        .await
+        .unwrap();
+    let hop = Peer::start_at(
+        format!("{exchanger}:25").parse().unwrap(),
+        Script {
+            extensions: usual_extensions(),
+            ..Script::default()
+        },
+    )
+    .await;
     (world, hop)
 }
 
 /// Sends to `to` from the tenant; the last attempt, and `delivered` or the reason of the delay.
 async fn send_out(world: &World, to: &str) -> (Value, String) {
     let mut client = world.client_from(SOURCE).await;
-    let mail = String::from_utf8(message("out")).unwrap().replace("s@sender.example", "u@a.example");
+    let mail = String::from_utf8(message("out"))
+        .unwrap()
+        .replace("s@sender.example", "u@a.example");
     let reply = client.deliver("u@a.example", &[to], mail.as_bytes()).await.unwrap();
     let id = system::queue_id(&reply);
     let mut events = Vec::new();
     world
         .eventually(to, async || {
-            events = world.owner.get(&format!("/api/v1/tracking/{id}")).await.unwrap()["events"].as_array().cloned().unwrap();
-            events.iter().any(|e| e["e"] == "delivered" || e["e"] == "deferred" || e["e"] == "failed")
+            events = world.owner.get(&format!("/api/v1/tracking/{id}")).await.unwrap()["events"]
+                .as_array()
+                .cloned()
+                .unwrap();
+            events
+                .iter()
+                .any(|e| e["e"] == "delivered" || e["e"] == "deferred" || e["e"] == "failed")
         })
         .await;
     let attempt = events.iter().rfind(|e| e["e"] == "attempt").cloned().unwrap_or_default();
@@ -108,7 +179,7 @@ async fn send_out(world: &World, to: &str) -> (Value, String) {
         None => "delivered".to_owned(),
     };
     // Idle connections end, so that the next one is made under the next settings.
-    world.pass(Duration::from_secs(700)).await;
+    world.skip(Duration::from_secs(700)).await;
     (attempt, what)
 }
 
@@ -127,27 +198,134 @@ async fn peer_outbound() {
         assert_checked(world.set_tenant(rows.clone()).await, &[("peer_outbound[0].level", "not-available")]);
         assert_checked(world.set_domain(rows).await, &[("peer_outbound[0].level", "not-available")]);
         let smarthost = json!({"to": "smarthost", "host": "127.0.0.1", "port": 25, "tls": level});
-        let answer = world.set_tenant(json!({"outbound_routes": [{"domain": "*", "target": smarthost}]})).await;
+        let answer = world
+            .set_tenant(json!({"outbound_routes": [{"domain": "*", "target": smarthost}]}))
+            .await;
         assert_checked(answer, &[("target.tls", "not-available")]);
         assert!(!name.is_empty());
     }
-    assert_checked(world.set_tenant(json!({"peer_outbound": [{"domain": "*", "level": "pinned"}]})).await, &[("pins", "missing")]);
+    assert_checked(
+        world
+            .set_tenant(json!({"peer_outbound": [{"domain": "*", "level": "pinned"}]}))
+            .await,
+        &[("pins", "missing")],
+    );
 
     let row = |domain: &str, level: &str| json!({"domain": domain, "level": level});
     let pinned = json!({"domain": "*", "level": "pinned", "pins": [stranger.pin]});
     let cases: Vec<(&str, Value, Value, Option<PeerTls>, &str, &str, &str)> = vec![
-        ("nothing said, nothing offered", json!([]), json!([]), None, "one", "delivered", "opportunistic by default"),
-        ("nothing said, TLS offered", json!([]), json!([]), Some(stranger.clone()), "one", "delivered", "opportunistic by default"),
-        ("mandatory, nothing offered", json!([row("*", "mandatory")]), json!([]), None, "one", "TLS-POLICY", "encrypted by "),
-        ("mandatory, anyone", json!([row("*", "mandatory")]), json!([]), Some(stranger.clone()), "one", "delivered", "encrypted by "),
-        ("verified", json!([row("*", "verified")]), json!([]), Some(believed.clone()), "one", "delivered", "verified by "),
-        ("verified, stranger", json!([row("*", "verified")]), json!([]), Some(stranger.clone()), "one", "TLS-POLICY", "verified by "),
-        ("pinned", json!([pinned]), json!([]), Some(stranger.clone()), "one", "delivered", "pinned by "),
-        ("pinned, other key", json!([pinned]), json!([]), Some(believed.clone()), "one", "TLS-POLICY", "pinned by "),
-        ("the exact one wins", json!([row("*", "verified"), row(".far.example", "mandatory"), row("one.far.example", "opportunistic")]), json!([]), None, "one", "delivered", "opportunistic by "),
-        ("the suffix beats the default", json!([row("*", "opportunistic"), row(".far.example", "mandatory")]), json!([]), None, "two", "TLS-POLICY", "encrypted by "),
-        ("the domain's before the tenant's", json!([row("*", "mandatory")]), json!([row("*", "opportunistic")]), None, "three", "delivered", "opportunistic by "),
-        ("disabled falls to the default", json!([row("*", "opportunistic"), {"domain": "one.far.example", "level": "mandatory", "enabled": false}]), json!([]), None, "one", "delivered", "opportunistic by "),
+        (
+            "nothing said, nothing offered",
+            json!([]),
+            json!([]),
+            None,
+            "one",
+            "delivered",
+            "opportunistic by default",
+        ),
+        (
+            "nothing said, TLS offered",
+            json!([]),
+            json!([]),
+            Some(stranger.clone()),
+            "one",
+            "delivered",
+            "opportunistic by default",
+        ),
+        (
+            "mandatory, nothing offered",
+            json!([row("*", "mandatory")]),
+            json!([]),
+            None,
+            "one",
+            "TLS-POLICY",
+            "encrypted by ",
+        ),
+        (
+            "mandatory, anyone",
+            json!([row("*", "mandatory")]),
+            json!([]),
+            Some(stranger.clone()),
+            "one",
+            "delivered",
+            "encrypted by ",
+        ),
+        (
+            "verified",
+            json!([row("*", "verified")]),
+            json!([]),
+            Some(believed.clone()),
+            "one",
+            "delivered",
+            "verified by ",
+        ),
+        (
+            "verified, stranger",
+            json!([row("*", "verified")]),
+            json!([]),
+            Some(stranger.clone()),
+            "one",
+            "TLS-POLICY",
+            "verified by ",
+        ),
+        (
+            "pinned",
+            json!([pinned]),
+            json!([]),
+            Some(stranger.clone()),
+            "one",
+            "delivered",
+            "pinned by ",
+        ),
+        (
+            "pinned, other key",
+            json!([pinned]),
+            json!([]),
+            Some(believed.clone()),
+            "one",
+            "TLS-POLICY",
+            "pinned by ",
+        ),
+        (
+            "the exact one wins",
+            json!([
+                row("*", "verified"),
+                row(".far.example", "mandatory"),
+                row("one.far.example", "opportunistic")
+            ]),
+            json!([]),
+            None,
+            "one",
+            "delivered",
+            "opportunistic by ",
+        ),
+        (
+            "the suffix beats the default",
+            json!([row("*", "opportunistic"), row(".far.example", "mandatory")]),
+            json!([]),
+            None,
+            "two",
+            "TLS-POLICY",
+            "encrypted by ",
+        ),
+        (
+            "the domain's before the tenant's",
+            json!([row("*", "mandatory")]),
+            json!([row("*", "opportunistic")]),
+            None,
+            "three",
+            "delivered",
+            "opportunistic by ",
+        ),
+        (
+            "disabled falls to the default",
+            json!([row("*", "opportunistic"), {"domain": "one.far.example", "level": "mandatory", "enabled": false}]),
+            json!([]),
+            None,
+            "one",
+            "delivered",
+            "opportunistic by ",
+        ),
     ];
     for (what, of_tenant, of_domain, tls, to, expect, policy) in cases {
         world.set_tenant(json!({"peer_outbound": of_tenant})).await.unwrap();
@@ -161,7 +339,14 @@ async fn peer_outbound() {
             assert_eq!(attempt["tls"].is_object(), offered, "{what}: {attempt}");
         } else {
             let id = ask(&world.owner, "GET", "/queue", Value::Null).await.unwrap()["items"][0]["queue_id"].clone();
-            ask(&world.owner, "POST", "/queue/actions", json!({"action": "discard", "entries": [{"queue_id": id}], "text": "seen"})).await.unwrap();
+            ask(
+                &world.owner,
+                "POST",
+                "/queue/actions",
+                json!({"action": "discard", "entries": [{"queue_id": id}], "text": "seen"}),
+            )
+            .await
+            .unwrap();
         }
     }
     world.stop().await;
@@ -186,13 +371,19 @@ async fn lowest_versions() {
     assert_taken(&rcpt(&mut client, "s@sender.example").await);
 
     world.set_system(json!({"tls_min_inbound": "1.3"})).await.unwrap();
-    assert!(world.client().await.starttls_with(None, old).await.is_err(), "no handshake below the lowest version");
+    assert!(
+        world.client().await.starttls_with(None, old).await.is_err(),
+        "no handshake below the lowest version"
+    );
     let mut client = world.client().await;
     assert_taken(&rcpt(&mut client, "s@sender.example").await);
     world.client().await.starttls(None).await.unwrap();
     world.set_system(json!({"tls_min_inbound": null})).await.unwrap();
 
-    world.set_tenant(json!({"tls_min_inbound": "1.3", "peer_inbound": [{"client": "*", "level": "mandatory"}]})).await.unwrap();
+    world
+        .set_tenant(json!({"tls_min_inbound": "1.3", "peer_inbound": [{"client": "*", "level": "mandatory"}]}))
+        .await
+        .unwrap();
     let mut client = world.client().await.starttls_with(None, old).await.unwrap();
     assert_refused(&rcpt(&mut client, "s@sender.example").await, REQUIRED);
     let mut client = world.client().await.starttls(None).await.unwrap();
@@ -202,15 +393,25 @@ async fn lowest_versions() {
     assert_taken(&rcpt(&mut client, "s@sender.example").await);
 
     hop.script(|s| s.tls = Some(PeerTls::with_versions(&["hop.far.example"], old)));
-    world.set_tenant(json!({"peer_outbound": [{"domain": "*", "level": "mandatory"}]})).await.unwrap();
+    world
+        .set_tenant(json!({"peer_outbound": [{"domain": "*", "level": "mandatory"}]}))
+        .await
+        .unwrap();
     let (attempt, got) = send_out(&world, "x@one.far.example").await;
     assert_eq!((got.as_str(), attempt["tls"]["version"].as_str()), ("delivered", Some("TLSv1.2")));
     world.set_tenant(json!({"tls_min_outbound": "1.3"})).await.unwrap();
     assert_eq!(send_out(&world, "x@one.far.example").await.1, "TLS-POLICY");
-    world.set_tenant(json!({"tls_min_outbound": null, "peer_outbound": []})).await.unwrap();
+    world
+        .set_tenant(json!({"tls_min_outbound": null, "peer_outbound": []}))
+        .await
+        .unwrap();
     world.set_system(json!({"tls_min_outbound": "1.3"})).await.unwrap();
     let (attempt, got) = send_out(&world, "x@two.far.example").await;
-    assert_eq!((got.as_str(), attempt["tls"].is_object()), ("delivered", false), "in clear where that is enough: {attempt}");
+    assert_eq!(
+        (got.as_str(), attempt["tls"].is_object()),
+        ("delivered", false),
+        "in clear where that is enough: {attempt}"
+    );
     world.stop().await;
 }
 
@@ -225,13 +426,27 @@ async fn ways_out() {
         zone.add("dead.far.example", "A", "127.25.7.99");
     });
     let (attempt, got) = send_out(&world, "x@one.far.example").await;
-    assert_eq!((got.as_str(), attempt["route"].as_str(), attempt["address"].as_str()), ("delivered", Some("mx 10"), Some("127.25.7.3:25")));
+    assert_eq!(
+        (got.as_str(), attempt["route"].as_str(), attempt["address"].as_str()),
+        ("delivered", Some("mx 10"), Some("127.25.7.3:25"))
+    );
     let (attempt, got) = send_out(&world, "x@only-a.far.example").await;
-    assert_eq!((got.as_str(), attempt["host"].as_str()), ("delivered", Some("only-a.far.example")), "without MX the address of the domain");
+    assert_eq!(
+        (got.as_str(), attempt["host"].as_str()),
+        ("delivered", Some("only-a.far.example")),
+        "without MX the address of the domain"
+    );
     let (attempt, got) = send_out(&world, "x@mixed.far.example").await;
-    assert_eq!((got.as_str(), attempt["route"].as_str()), ("delivered", Some("mx 20")), "the dead one first, then the next");
+    assert_eq!(
+        (got.as_str(), attempt["route"].as_str()),
+        ("delivered", Some("mx 20")),
+        "the dead one first, then the next"
+    );
     let taken = hop.wait(3).await;
-    assert_eq!((taken[0].hello.as_str(), taken[0].mail.split(' ').nth(1)), ("mx.mitsuke.example", Some("FROM:<u@a.example>")));
+    assert_eq!(
+        (taken[0].hello.as_str(), taken[0].mail.split(' ').nth(1)),
+        ("mx.mitsuke.example", Some("FROM:<u@a.example>"))
+    );
 
     let target = |more: Value| {
         let mut t = json!({"to": "smarthost", "host": "127.0.0.1", "port": 2525});
@@ -239,10 +454,26 @@ async fn ways_out() {
         t
     };
     for (route, at, kind) in [
-        (json!({"domain": "*", "target": target(json!({"host": "169.254.169.254"}))}), "target.host", "forbidden"),
-        (json!({"domain": "*", "target": target(json!({"host": "nowhere.example"}))}), "target.host", "missing"),
-        (json!({"domain": "*", "target": target(json!({"auth": {"user": "u", "secret": "s"}}))}), "target.auth", "conflict"),
-        (json!({"domain": "*", "target": {"to": "mx"}, "source_addresses": ["127.0.21.3"]}), "source_addresses[0]", "missing"),
+        (
+            json!({"domain": "*", "target": target(json!({"host": "169.254.169.254"}))}),
+            "target.host",
+            "forbidden",
+        ),
+        (
+            json!({"domain": "*", "target": target(json!({"host": "nowhere.example"}))}),
+            "target.host",
+            "missing",
+        ),
+        (
+            json!({"domain": "*", "target": target(json!({"auth": {"user": "u", "secret": "s"}}))}),
+            "target.auth",
+            "conflict",
+        ),
+        (
+            json!({"domain": "*", "target": {"to": "mx"}, "source_addresses": ["127.0.21.3"]}),
+            "source_addresses[0]",
+            "missing",
+        ),
         (json!({"domain": "not a name", "target": {"to": "mx"}}), "domain", "malformed"),
     ] {
         let problem = world.set_tenant(json!({"outbound_routes": [route]})).await.expect_err(at);
@@ -250,9 +481,15 @@ async fn ways_out() {
     }
 
     let extensions = [usual_extensions(), vec!["AUTH PLAIN".to_owned()]].concat();
-    let smart = Peer::start(Script { extensions, tls: Some(PeerTls::new(&["smart.example"])), ..Script::default() }).await;
+    let smart = Peer::start(Script {
+        extensions,
+        tls: Some(PeerTls::new(&["smart.example"])),
+        ..Script::default()
+    })
+    .await;
     let plain = next_hop().await;
-    let to_smart = target(json!({"port": smart.address.port(), "tls": "mandatory", "auth": {"user": "tenant", "secret": "way-out-secret"}}));
+    let to_smart =
+        target(json!({"port": smart.address.port(), "tls": "mandatory", "auth": {"user": "tenant", "secret": "way-out-secret"}}));
     world
         .set_tenant(json!({"outbound_routes": [
             {"domain": "one.far.example", "target": to_smart},
@@ -276,11 +513,22 @@ async fn ways_out() {
     sources.dedup();
     assert_eq!(sources, ["127.0.21.1", "127.0.21.2"], "the pool takes turns");
 
-    world.set_domain(json!({"outbound_routes": [{"domain": "*", "target": {"to": "mx"}}]})).await.unwrap();
+    world
+        .set_domain(json!({"outbound_routes": [{"domain": "*", "target": {"to": "mx"}}]}))
+        .await
+        .unwrap();
     send_out(&world, "x@three.far.example").await;
-    assert_eq!((hop.wait(8).await.len(), plain.taken().len()), (8, 1), "the domain's row before the tenant's");
+    assert_eq!(
+        (hop.wait(8).await.len(), plain.taken().len()),
+        (8, 1),
+        "the domain's row before the tenant's"
+    );
     smart.script(|s| drop(s.acts.insert(Stage::Ehlo, Act::Reply("421 down".into()))));
-    assert_eq!(send_out(&world, "x@one.far.example").await.1, "REMOTE-REPLY", "a smarthost that is down is waited for, not gone round");
+    assert_eq!(
+        send_out(&world, "x@one.far.example").await.1,
+        "REMOTE-REPLY",
+        "a smarthost that is down is waited for, not gone round"
+    );
     assert_eq!(DOMAIN, "a.example");
     world.stop().await;
 }
