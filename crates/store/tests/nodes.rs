@@ -382,6 +382,32 @@ fn a_commit_whose_answer_is_lost_is_looked_up() {
 }
 
 #[test]
+fn a_connection_that_falls_silent_is_given_up() {
+    let cluster = Postgres::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    wait(async {
+        let cutter = Cutter::start(([127, 0, 0, 1], cluster.port()).into()).await.unwrap();
+        let store = open_at(cluster.url_at(cutter.port()), &folder, "a", Duration::from_secs(12)).unwrap();
+        let make = Maker::new(store.mail.node_slot());
+        let mail = make.mail(ACME, &["a@acme.example"]);
+        let id = mail.message.queue_id;
+        store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await.unwrap();
+        cutter.set(Trap {
+            marker: id.to_string().into_bytes(),
+            end: b"Q\0\0\0\x0bCOMMIT\0".to_vec(),
+            cut: Cut::Silent,
+        });
+        let begun = Instant::now();
+        let taken = store.mail.accept(vec![mail]).await;
+        assert!(cutter.has_snapped() && begun.elapsed() < Duration::from_secs(60));
+        assert!(matches!(taken, Err(StoreError::Unavailable(_))), "{taken:?}");
+        assert!(store.mail.message(id).await.unwrap().is_none());
+        assert!(store.mail.lease_holds(), "the lease has a connection of its own");
+        store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await.unwrap();
+    });
+}
+
+#[test]
 fn a_control_job_whose_answer_is_lost_is_looked_up() {
     let cluster = Postgres::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
