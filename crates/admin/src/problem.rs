@@ -10,14 +10,34 @@ use store::StoreError;
 use store::control::ControlError;
 use transport::actions::ActionError;
 
+/// `type` of a problem document.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum Kind {
+    /// Nothing more is to be read anywhere.
+    #[serde(rename = "about:blank")]
+    Blank,
+}
+
+/// `title` of a problem document: the words of its status.
+#[derive(Clone, Copy, Debug)]
+pub struct Title(StatusCode);
+
+impl Serialize for Title {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.canonical_reason().unwrap_or("Problem"))
+    }
+}
+
 /// A problem reply.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     /// `about:blank`: the title says it.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: Kind,
     /// Short, of the status.
-    pub title: &'static str,
+    #[schema(value_type = String)]
+    pub title: Title,
     /// HTTP status.
     pub status: u16,
     /// What is wrong and what to do.
@@ -50,8 +70,8 @@ impl Problem {
     #[must_use]
     pub fn new(status: StatusCode, reason: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
-            kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Problem"),
+            kind: Kind::Blank,
+            title: Title(status),
             status: status.as_u16(),
             detail: detail.into(),
             reason: reason.into(),
