@@ -562,21 +562,13 @@ async fn a_message_to_two_tenants_becomes_two() {
 /// Mail between tenants is handed over internally only when the recipient domain's public MX is ours; otherwise it goes where DNS says.
 #[tokio::test]
 async fn mail_between_tenants() {
-    let elsewhere = Peer::start_at(
-        "127.0.0.77:0".parse().unwrap(),
-        Script {
-            extensions: system::usual_extensions(),
-            ..Script::default()
-        },
-    )
-    .await;
     let beta_server = Peer::start(Script {
         extensions: system::usual_extensions(),
         ..Script::default()
     })
     .await;
     let world = World::with(Plan {
-        zone: "elsewhere.example. A 127.0.0.77\n".into(),
+        zone: "mx.elsewhere.example. A 127.0.0.77\n".into(),
         ..Plan::default()
     })
     .await;
@@ -586,20 +578,34 @@ async fn mail_between_tenants() {
         .set_domain(json!({"outbound_enabled": true, "outbound_networks": ["127.0.3.0/24"]}))
         .await
         .unwrap();
-    let reply = world
-        .client_from(SERVER)
-        .await
-        .deliver("u@a.example", &["w@b.example"], &own_mail())
-        .await
-        .unwrap();
+    let send = async || {
+        world
+            .client_from(SERVER)
+            .await
+            .deliver("u@a.example", &["w@b.example"], &own_mail())
+            .await
+            .unwrap()
+    };
+    let reply = send().await;
     assert!(reply.starts_with("250 "), "{reply}");
     let taken = beta_server.wait(1).await;
     assert!(taken[0].rcpts[0].starts_with("RCPT TO:<w@b.example>"));
-    let events = world.events(&reply, "delivered").await;
-    assert!(
-        events.iter().any(|e| e["e"] == "decided" && e["disposition"] == "relay"),
-        "{events:?}"
+    world.events(&reply, "delivered").await;
+
+    world.dns.change(|zone| {
+        zone.remove("b.example")
+            .add("b.example", "NS", "ns.example.")
+            .add("b.example", "MX", "10 mx.elsewhere.example");
+    });
+    world.clock.advance(Duration::from_secs(3_601));
+    let reply = send().await;
+    let events = world.events(&reply, "deferred").await;
+    let attempt = events.iter().find(|e| e["e"] == "attempt").unwrap();
+    assert_eq!(
+        (&attempt["host"], &attempt["address"]),
+        (&json!("mx.elsewhere.example"), &json!("127.0.0.77:25")),
+        "{attempt}"
     );
-    drop(elsewhere);
+    assert_eq!(beta_server.taken().len(), 1, "a domain of ours whose MX is elsewhere is elsewhere");
     world.stop().await;
 }
