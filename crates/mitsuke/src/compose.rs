@@ -206,7 +206,6 @@ fn with_bound_ports(mut node: Node, bound: &Bound) -> Node {
     node
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of the desk, once")]
 fn desk(
     node: Arc<Node>,
     clock: Clock,
