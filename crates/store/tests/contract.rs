@@ -116,6 +116,7 @@ parts! {
     ceilings_hold,
     recipient_lists_are_versions,
     imports_are_guarded_and_whole,
+    a_plan_holds_for_the_list_it_was_made_for,
     api_keys_are_found_by_hash_alone,
     audit_is_filtered_and_bound_to_its_tenant,
     jobs_pauses_and_proofs,

@@ -249,11 +249,13 @@ pub(crate) async fn import(
     }
     let mut entry = caller.audit(tenant.id, order.at, "recipients.import", "recipients", domain.as_str());
     entry.domain = Some(domain);
+    // Comparing a large list takes its time: on a reader, so that mail is not kept waiting.
+    let plan = admin.desk.store.read(move |tx| recipient::plan(tx, &order)).await?;
     let imported = admin
         .desk
         .store
         .write(move |tx| {
-            let imported = recipient::import(tx, &order)?;
+            let imported = recipient::apply(tx, &plan)?;
             entry.changes = vec![Change::new("list", None, Some(summary(imported.difference)))];
             entry.revision = Some(imported.version);
             audit::append(tx, &entry)?;

@@ -6,7 +6,7 @@
 
 mod import;
 
-pub use import::{Difference, Guard, Import, ImportMode, Imported, RowProblem, import, preview, restore};
+pub use import::{Difference, Guard, Import, ImportMode, Imported, Plan, RowProblem, apply, import, plan, preview, restore};
 
 use super::{first, list_of, page_rows, statement::statements, time_of, time_opt};
 use crate::StoreError;
@@ -15,7 +15,7 @@ use mail::{Domain, TenantId, Timestamp};
 use std::time::Duration;
 
 statements!(
-    "recipient.sql": NEWEST_LIST, LISTS, LOOK_UP, PAGE, AT_VERSION, COUNT_TENANT, INSERT_LIST, INSERT_ROW, END_ROW, FORGET_LISTS,
+    "recipient.sql": NEWEST_LIST, LISTS, LOOK_UP, PAGE, AT_VERSION, COUNT_TENANT, INSERT_LIST, INSERT_ROW, INSERT_ROWS_16, END_ROW, FORGET_LISTS,
     FORGET_ROWS, PURGE_LISTS, PURGE_ROWS,
 );
 

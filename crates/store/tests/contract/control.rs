@@ -646,6 +646,18 @@ pub(crate) async fn imports_are_guarded_and_whole(store: Store) {
     assert_eq!(found(&store, a, "u0000", 0, at(9)).await, Found::Listed);
 }
 
+pub(crate) async fn a_plan_holds_for_the_list_it_was_made_for(store: Store) {
+    let (a, _) = tenants(&store).await;
+    let order = import(a, rows(&["ann", "taro"]), ImportMode::Replace, T0);
+    let plan = store.read(move |tx| recipient::plan(tx, &order)).await.unwrap();
+    assert_eq!(plan.difference().added, 2);
+    assert_eq!(found(&store, a, "ann", 0, T0).await, Found::NoList);
+    write(&store, move |tx| recipient::import(tx, &import(a, rows(&["hanako"]), ImportMode::Replace, at(1)))).await;
+    let error = refused(&store, move |tx| recipient::apply(tx, &plan)).await;
+    assert!(matches!(error, ControlError::Store(StoreError::Conflict { current: 1 })), "{error:?}");
+    assert_eq!(found(&store, a, "ann", 0, at(2)).await, Found::Missing);
+}
+
 pub(crate) async fn api_keys_are_found_by_hash_alone(store: Store) {
     let (a, b) = tenants(&store).await;
     let new = |hash: u8| api_key::NewApiKey {

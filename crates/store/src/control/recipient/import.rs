@@ -4,8 +4,8 @@
 //! Invariants: the rows are checked whole before anything is written.
 
 use super::{
-    AT_VERSION, COUNT_TENANT, END_ROW, FORGET_LISTS, FORGET_ROWS, INSERT_LIST, INSERT_ROW, LISTS_KEPT, ROWS_MAX, RecipientRow, newest_list,
-    read_row,
+    AT_VERSION, COUNT_TENANT, END_ROW, FORGET_LISTS, FORGET_ROWS, INSERT_LIST, INSERT_ROW, INSERT_ROWS_16, LISTS_KEPT, ROWS_MAX,
+    RecipientRow, newest_list, read_row,
 };
 use crate::StoreError;
 use crate::control::{ControlError, first, json_of, tenant};
@@ -18,6 +18,8 @@ use std::time::Duration;
 const GUARD_FREE_ENTRIES: u64 = 20;
 /// Longest `directory.grace`: rows that left are kept at least so long.
 const GRACE_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Rows of one statement.
+const ROWS_AT_ONCE: usize = 16;
 const ALIASES_MAX: usize = 100;
 const GROUPS_MAX: usize = 100;
 const TEXT_LETTERS_MAX: usize = 256;
@@ -94,15 +96,36 @@ pub struct Imported {
     pub difference: Difference,
 }
 
-/// Local part → the recipient, or of whom it is an alias.
-type Entries = HashMap<String, (RecipientRow, Option<String>)>;
+/// A row, and of whom it is an alias.
+type Entry = (RecipientRow, Option<String>);
+/// By local part.
+type Entries = HashMap<String, Entry>;
 
-struct Plan {
+/// What an import would do. Made on a reader ([`plan`]), since comparing large lists takes its time; [`apply`] only writes.
+#[derive(Debug)]
+pub struct Plan {
+    tenant: TenantId,
+    domain: Domain,
+    actor: String,
+    origin: String,
+    at: Timestamp,
     version: i64,
-    now: Entries,
-    wanted: Entries,
+    /// Local parts whose rows end.
+    ended: Vec<String>,
+    /// New rows, and whose aliases they are.
+    begun: Vec<(RecipientRow, Option<String>)>,
+    /// Recipients before and after.
+    before: u64,
     entries: u64,
     difference: Difference,
+}
+
+impl Plan {
+    /// What it changes.
+    #[must_use]
+    pub fn difference(&self) -> Difference {
+        self.difference
+    }
 }
 
 /// What an import would change.
@@ -110,34 +133,53 @@ struct Plan {
 /// # Errors
 /// [`ControlError::Rows`], [`ControlError::Malformed`] for an empty list, or of the store.
 pub fn preview(tx: &mut dyn Tx, import: &Import) -> Result<Difference, ControlError> {
-    plan(tx, import).map(|plan| plan.difference)
+    compare(tx, import).map(|plan| plan.difference)
 }
 
-/// Imports a list, all or nothing.
+/// Checks an import and compares it with the list in force. Writes nothing.
 ///
 /// # Errors
-/// [`ControlError::Rows`], [`ControlError::Guarded`], [`ControlError::LimitReached`], [`ControlError::Malformed`] for an empty list,
-/// or of the store. Nothing is changed then.
-pub fn import(tx: &mut dyn Tx, import: &Import) -> Result<Imported, ControlError> {
-    let plan = plan(tx, import)?;
-    let before = entries_of(&plan.now);
+/// [`ControlError::Rows`], [`ControlError::Guarded`], [`ControlError::Malformed`] for an empty list, or of the store.
+pub fn plan(tx: &mut dyn Tx, import: &Import) -> Result<Plan, ControlError> {
+    let plan = compare(tx, import)?;
     let removed = plan.difference.removed;
     if let Guard::Percent(percent) = import.guard
         && removed > GUARD_FREE_ENTRIES
-        && removed * 100 > before * u64::from(percent)
+        && removed * 100 > plan.before * u64::from(percent)
     {
         return Err(ControlError::Guarded {
             removed,
-            entries: before,
+            entries: plan.before,
             percent,
         });
     }
-    check_ceiling(tx, import.tenant, plan.entries, before)?;
-    write(tx, import, &plan)?;
+    Ok(plan)
+}
+
+/// Puts the planned list in force.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when the list changed since the plan, [`ControlError::LimitReached`], or of the store. Nothing is changed then.
+pub fn apply(tx: &mut dyn Tx, plan: &Plan) -> Result<Imported, ControlError> {
+    let current = newest_list(tx, plan.tenant, &plan.domain)?.map_or(0, |list| list.version);
+    if current + 1 != plan.version {
+        return Err(StoreError::Conflict { current }.into());
+    }
+    check_ceiling(tx, plan.tenant, plan.entries, plan.before)?;
+    write(tx, plan)?;
     Ok(Imported {
         version: plan.version,
         difference: plan.difference,
     })
+}
+
+/// Imports a list, all or nothing, in one go: for small ones. Large ones are planned on a reader first.
+///
+/// # Errors
+/// As [`plan`] and [`apply`]. Nothing is changed then.
+pub fn import(tx: &mut dyn Tx, import: &Import) -> Result<Imported, ControlError> {
+    let plan = plan(tx, import)?;
+    apply(tx, &plan)
 }
 
 /// Puts an earlier version in force again, as a new version.
@@ -174,7 +216,7 @@ pub fn restore(
     import(tx, &restored)
 }
 
-fn plan(tx: &mut dyn Tx, import: &Import) -> Result<Plan, ControlError> {
+fn compare(tx: &mut dyn Tx, import: &Import) -> Result<Plan, ControlError> {
     if import.rows.is_empty() {
         return Err(ControlError::Malformed("the list is empty".into()));
     }
@@ -191,13 +233,27 @@ fn plan(tx: &mut dyn Tx, import: &Import) -> Result<Plan, ControlError> {
     let version = newest_list(tx, import.tenant, &import.domain)?.map_or(0, |list| list.version);
     let now = at_version(tx, import.tenant, &import.domain, version)?;
     let wanted = wanted(import, &now)?;
-    let difference = difference(&now, &wanted);
+    let differs = |local: &String, entry: &Entry, other: &Entries| other.get(local) != Some(entry);
     Ok(Plan {
+        tenant: import.tenant,
+        domain: import.domain.clone(),
+        actor: import.actor.clone(),
+        origin: import.origin.clone(),
+        at: import.at,
         version: version + 1,
+        ended: now
+            .iter()
+            .filter(|(local, entry)| differs(local, entry, &wanted))
+            .map(|(local, _)| local.clone())
+            .collect(),
+        begun: wanted
+            .iter()
+            .filter(|(local, entry)| differs(local, entry, &now))
+            .map(|(_, entry)| entry.clone())
+            .collect(),
+        before: entries_of(&now),
         entries: entries_of(&wanted),
-        now,
-        wanted,
-        difference,
+        difference: difference(&now, &wanted),
     })
 }
 
@@ -343,35 +399,28 @@ fn check_ceiling(tx: &mut dyn Tx, owner: TenantId, entries: u64, before: u64) ->
     }
 }
 
-fn write(tx: &mut dyn Tx, import: &Import, plan: &Plan) -> Result<(), StoreError> {
-    let (tenant, domain): (Value, Value) = (import.tenant.0.into(), import.domain.as_str().into());
-    let differs = |local: &String, entry: &(RecipientRow, Option<String>), other: &Entries| other.get(local) != Some(entry);
-    for (local, _) in plan.now.iter().filter(|(local, entry)| differs(local, entry, &plan.wanted)) {
+fn write(tx: &mut dyn Tx, plan: &Plan) -> Result<(), StoreError> {
+    let (tenant, domain): (Value, Value) = (plan.tenant.0.into(), plan.domain.as_str().into());
+    for local in &plan.ended {
         let params = [
             tenant.clone(),
             domain.clone(),
             local.as_str().into(),
             plan.version.into(),
-            import.at.0.into(),
+            plan.at.0.into(),
         ];
         tx.execute(END_ROW, &params)?;
     }
-    for (local, (row, alias_of)) in plan.wanted.iter().filter(|(local, entry)| differs(local, entry, &plan.now)) {
-        let params = [
-            tenant.clone(),
-            domain.clone(),
-            local.as_str().into(),
-            plan.version.into(),
-            import.at.0.into(),
-            alias_of.clone().into(),
-            row.display_name.as_str().into(),
-            json_of(&row.aliases)?.into(),
-            json_of(&row.groups)?.into(),
-            row.manager.clone().into(),
-            row.language.clone().into(),
-            i64::from(row.enabled).into(),
-        ];
-        tx.execute(INSERT_ROW, &params)?;
+    let mut chunks = plan.begun.chunks_exact(ROWS_AT_ONCE);
+    for chunk in &mut chunks {
+        let mut params = Vec::with_capacity(ROWS_AT_ONCE * 12);
+        for entry in chunk {
+            params.extend(row_params(plan, entry)?);
+        }
+        tx.execute(INSERT_ROWS_16, &params)?;
+    }
+    for entry in chunks.remainder() {
+        tx.execute(INSERT_ROW, &row_params(plan, entry)?)?;
     }
     let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let d = plan.difference;
@@ -379,9 +428,9 @@ fn write(tx: &mut dyn Tx, import: &Import, plan: &Plan) -> Result<(), StoreError
         tenant.clone(),
         domain.clone(),
         plan.version.into(),
-        import.at.0.into(),
-        import.actor.as_str().into(),
-        import.origin.as_str().into(),
+        plan.at.0.into(),
+        plan.actor.as_str().into(),
+        plan.origin.as_str().into(),
         count(plan.entries),
         count(d.added),
         count(d.removed),
@@ -391,8 +440,25 @@ fn write(tx: &mut dyn Tx, import: &Import, plan: &Plan) -> Result<(), StoreError
     tx.execute(INSERT_LIST, &params)?;
     let oldest = plan.version - LISTS_KEPT + 1;
     tx.execute(FORGET_LISTS, &[tenant.clone(), domain.clone(), oldest.into()])?;
-    tx.execute(FORGET_ROWS, &[tenant, domain, oldest.into(), import.at.before(GRACE_MAX).0.into()])?;
+    tx.execute(FORGET_ROWS, &[tenant, domain, oldest.into(), plan.at.before(GRACE_MAX).0.into()])?;
     Ok(())
+}
+
+fn row_params(plan: &Plan, (row, alias_of): &Entry) -> Result<[Value; 12], StoreError> {
+    Ok([
+        plan.tenant.0.into(),
+        plan.domain.as_str().into(),
+        row.local.as_str().into(),
+        plan.version.into(),
+        plan.at.0.into(),
+        alias_of.clone().into(),
+        row.display_name.as_str().into(),
+        json_of(&row.aliases)?.into(),
+        json_of(&row.groups)?.into(),
+        row.manager.clone().into(),
+        row.language.clone().into(),
+        i64::from(row.enabled).into(),
+    ])
 }
 
 fn at_version(tx: &mut dyn Tx, tenant: TenantId, domain: &Domain, version: i64) -> Result<Entries, StoreError> {
