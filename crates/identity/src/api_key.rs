@@ -99,10 +99,18 @@ pub fn create(tx: &mut dyn Tx, secret: &ApiSecret, new: NewKey<'_>, now: Timesta
 ///
 /// # Errors
 /// Of the store.
-pub async fn authenticate(store: &Store, text: &str, client: Option<IpAddr>, channel: Channel, now: Timestamp) -> Result<Option<Actor>, StoreError> {
+pub async fn authenticate(
+    store: &Store,
+    text: &str,
+    client: Option<IpAddr>,
+    channel: Channel,
+    now: Timestamp,
+) -> Result<Option<Actor>, StoreError> {
     let Some(secret) = ApiSecret::parse(text) else { return Ok(None) };
     let hash = secret.hash();
-    let Some((key, standing)) = store.read(move |tx| look_up(tx, &hash, now)).await? else { return Ok(None) };
+    let Some((key, standing)) = store.read(move |tx| look_up(tx, &hash, now)).await? else {
+        return Ok(None);
+    };
     let Some(role) = Role::parse(&key.role) else { return Ok(None) };
     if key.last_used_at.is_none_or(|at| at.after(USED_EVERY) <= now) {
         let id = key.id.clone();
@@ -121,7 +129,9 @@ pub async fn authenticate(store: &Store, text: &str, client: Option<IpAddr>, cha
 }
 
 fn look_up(tx: &mut dyn Tx, hash: &[u8; 32], now: Timestamp) -> Result<Option<(api_key::ApiKey, Standing)>, StoreError> {
-    let Some(key) = api_key::by_hash(tx, hash)?.filter(|k| k.expires_at.is_none_or(|at| at > now)) else { return Ok(None) };
+    let Some(key) = api_key::by_hash(tx, hash)?.filter(|k| k.expires_at.is_none_or(|at| at > now)) else {
+        return Ok(None);
+    };
     if key.tenant == TenantId::OPERATOR {
         return Ok(Some((key, Standing::Full)));
     }
@@ -147,7 +157,14 @@ mod tests {
         assert_eq!(ApiSecret::parse(&secret.text()), Some(secret.clone()));
         assert_ne!(secret.hash(), *secret.0);
         assert_eq!(format!("{secret:?}"), "ApiSecret(..)");
-        for bad in ["", "mtk_", "mtk_short", &secret.text()[1..], &format!("{}A", secret.text().as_str()), &format!("mtk_{}", "%".repeat(43))] {
+        for bad in [
+            "",
+            "mtk_",
+            "mtk_short",
+            &secret.text()[1..],
+            &format!("{}A", secret.text().as_str()),
+            &format!("mtk_{}", "%".repeat(43)),
+        ] {
             assert_eq!(ApiSecret::parse(bad), None, "{bad}");
         }
     }

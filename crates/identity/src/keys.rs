@@ -76,7 +76,9 @@ impl Keys {
     #[must_use]
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         // RFC 5869 §2.2, extract.
-        Self { root: Zeroizing::new(mac(b"mitsuke installation key 1", secret)) }
+        Self {
+            root: Zeroizing::new(mac(b"mitsuke installation key 1", secret)),
+        }
     }
 
     /// Tells keys apart without telling them: what the store remembers of the installation.

@@ -86,13 +86,21 @@ impl<'a> Target<'a> {
     /// Something of the tenant as a whole.
     #[must_use]
     pub fn tenant(tenant: TenantId) -> Self {
-        Self { tenant, domain: None, consent: Consent::NotGiven }
+        Self {
+            tenant,
+            domain: None,
+            consent: Consent::NotGiven,
+        }
     }
 
     /// Something of one domain.
     #[must_use]
     pub fn domain(tenant: TenantId, domain: &'a Domain) -> Self {
-        Self { tenant, domain: Some(domain), consent: Consent::NotGiven }
+        Self {
+            tenant,
+            domain: Some(domain),
+            consent: Consent::NotGiven,
+        }
     }
 
     /// The same with the tenant's consent.
@@ -157,9 +165,16 @@ pub fn may_grant(actor: &Actor, tenant: TenantId, role: Role, domains: Option<&[
     }
     if actor.role.is_operators() {
         // The operator makes the owners of tenants, and its own people.
-        return if tenant == TenantId::OPERATOR { role.is_operators() } else { role == Role::Owner };
+        return if tenant == TenantId::OPERATOR {
+            role.is_operators()
+        } else {
+            role == Role::Owner
+        };
     }
-    let within_own = actor.domains.as_deref().is_none_or(|own| domains.is_some_and(|given| !given.is_empty() && given.iter().all(|d| own.contains(d))));
+    let within_own = actor
+        .domains
+        .as_deref()
+        .is_none_or(|own| domains.is_some_and(|given| !given.is_empty() && given.iter().all(|d| own.contains(d))));
     let domain_role_has_domains = role != Role::DomainAdmin || domains.is_some_and(|given| !given.is_empty());
     let held = |c: &Capability| strength(cell(role, *c)) <= strength(cell(actor.role, *c));
     within_own
@@ -173,7 +188,11 @@ pub fn may_grant(actor: &Actor, tenant: TenantId, role: Role, domains: Option<&[
 /// How much of a message the actor sees in tracking.
 #[must_use]
 pub fn tracking_detail(actor: &Actor) -> Detail {
-    if actor.role.is_operators() { Detail::NoSubject } else { Detail::Full }
+    if actor.role.is_operators() {
+        Detail::NoSubject
+    } else {
+        Detail::Full
+    }
 }
 
 fn reaches_tenant(actor: &Actor, tenant: TenantId) -> bool {

@@ -66,7 +66,11 @@ impl RelayDoor {
     /// [`HashError`].
     pub fn new(keys: &Keys) -> Result<Self, HashError> {
         let decoy_key = keys.derive(TenantId::OPERATOR, Purpose::LoginCache);
-        Ok(Self { passwords: Passwords::new(keys)?, throttle: Throttle::new(), decoy_key })
+        Ok(Self {
+            passwords: Passwords::new(keys)?,
+            throttle: Throttle::new(),
+            decoy_key,
+        })
     }
 
     /// The pool of hashes, for those who make credentials.
@@ -79,10 +83,20 @@ impl RelayDoor {
     ///
     /// # Errors
     /// [`LoginRefusal`].
-    pub async fn with_secret(&self, live: &Live, login: &str, secret: &str, client: IpAddr, now: Timestamp) -> Result<RelayLogin, LoginRefusal> {
+    pub async fn with_secret(
+        &self,
+        live: &Live,
+        login: &str,
+        secret: &str,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<RelayLogin, LoginRefusal> {
         let login = self.open(login, client, now)?;
         let found = find(live, &login);
-        let fits = self.passwords.verify(secret, found.as_ref().map(|f| f.credential.hash.as_str()), now).await?;
+        let fits = self
+            .passwords
+            .verify(secret, found.as_ref().map(|f| f.credential.hash.as_str()), now)
+            .await?;
         match found.filter(|f| fits && is_usable(f, client, now)) {
             Some(found) => {
                 self.throttle.succeeded(client, &login, now);
@@ -102,16 +116,29 @@ impl RelayDoor {
     pub fn begin_scram(&self, live: &Live, login: &str, client: IpAddr, now: Timestamp) -> Result<ScramQuestion, LoginRefusal> {
         let login = self.open(login, client, now)?;
         let found = find(live, &login).filter(|f| is_usable(f, client, now));
-        let keys = found.as_ref().and_then(|f| f.credential.scram.as_deref()).and_then(StoredScram::parse);
+        let keys = found
+            .as_ref()
+            .and_then(|f| f.credential.scram.as_deref())
+            .and_then(StoredScram::parse);
         let found = found.filter(|_| keys.is_some());
-        Ok(ScramQuestion { keys: keys.unwrap_or_else(|| StoredScram::decoy(&self.decoy_key, &login)), found, login })
+        Ok(ScramQuestion {
+            keys: keys.unwrap_or_else(|| StoredScram::decoy(&self.decoy_key, &login)),
+            found,
+            login,
+        })
     }
 
     /// Ends it: the client's proof was right, and the log-in known.
     ///
     /// # Errors
     /// [`LoginRefusal`].
-    pub fn finish_scram(&self, question: ScramQuestion, proof: ScramProof<'_>, client: IpAddr, now: Timestamp) -> Result<RelayLogin, LoginRefusal> {
+    pub fn finish_scram(
+        &self,
+        question: ScramQuestion,
+        proof: ScramProof<'_>,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<RelayLogin, LoginRefusal> {
         match (proof, question.found) {
             (ScramProof::Right, Some(found)) => {
                 self.throttle.succeeded(client, &question.login, now);
@@ -150,13 +177,18 @@ fn find(live: &Live, login: &str) -> Option<RelayLogin> {
     let (name, tenant) = login.rsplit_once('@')?;
     let tenant = live.tenants.values().find(|t| t.name == tenant)?;
     let credential = tenant.settings.relay_credentials.iter().find(|c| c.name == name)?;
-    Some(RelayLogin { tenant: Arc::clone(tenant), credential: credential.clone(), login: login.to_owned() })
+    Some(RelayLogin {
+        tenant: Arc::clone(tenant),
+        credential: credential.clone(),
+        login: login.to_owned(),
+    })
 }
 
 fn is_usable(login: &RelayLogin, client: IpAddr, now: Timestamp) -> bool {
     let credential = &login.credential;
     let client = client.to_canonical();
-    credential.expires_at.is_none_or(|at| at > now) && (credential.networks.is_empty() || credential.networks.iter().any(|n| n.contains(&client)))
+    credential.expires_at.is_none_or(|at| at > now)
+        && (credential.networks.is_empty() || credential.networks.iter().any(|n| n.contains(&client)))
 }
 
 #[cfg(test)]

@@ -45,7 +45,12 @@ impl StoredScram {
     pub fn decoy(key: &[u8; 32], login: &str) -> Self {
         let part = |label: &str| mac(key, format!("{label} {login}").as_bytes());
         let salt = part("salt").iter().take(SALT_BYTES).copied().collect();
-        Self { iterations: ITERATIONS.get(), salt, stored_key: part("stored"), server_key: part("server") }
+        Self {
+            iterations: ITERATIONS.get(),
+            salt,
+            stored_key: part("stored"),
+            server_key: part("server"),
+        }
     }
 
     fn with_salt(secret: &str, salt: &[u8], iterations: NonZeroU32) -> Self {
@@ -68,7 +73,12 @@ impl StoredScram {
         let salt = STANDARD.decode(parts.next()?).ok()?;
         let mut key = || STANDARD.decode(parts.next()?).ok().and_then(|k| <[u8; 32]>::try_from(k).ok());
         let (stored_key, server_key) = (key()?, key()?);
-        parts.next().is_none().then_some(Self { iterations, salt, stored_key, server_key })
+        parts.next().is_none().then_some(Self {
+            iterations,
+            salt,
+            stored_key,
+            server_key,
+        })
     }
 }
 
@@ -91,7 +101,10 @@ mod tests {
         let keys = StoredScram::with_salt("pencil", &salt, ITERATIONS);
         let auth_message = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
                             s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        assert_eq!(STANDARD.encode(mac(&keys.server_key, auth_message.as_bytes())), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        assert_eq!(
+            STANDARD.encode(mac(&keys.server_key, auth_message.as_bytes())),
+            "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+        );
         let proof = STANDARD.decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=").unwrap();
         let signature = mac(&keys.stored_key, auth_message.as_bytes());
         let client_key: Vec<u8> = proof.iter().zip(signature).map(|(p, s)| p ^ s).collect();

@@ -99,7 +99,10 @@ impl Throttle {
         let mut table = self.lock();
         table.make_room();
         let pair = table.counters.entry(Key::NetworkAtLogin(network, login_hash)).or_default();
-        if pair.last_secret.is_some_and(|(last, at)| last == secret && at.after(REPEAT_COUNTS_ONCE_IN) > now) {
+        if pair
+            .last_secret
+            .is_some_and(|(last, at)| last == secret && at.after(REPEAT_COUNTS_ONCE_IN) > now)
+        {
             return;
         }
         pair.last_secret = Some((secret, now));
@@ -164,7 +167,12 @@ impl Table {
 }
 
 fn keys(client: IpAddr, network: IpAddr, login: u64) -> [Key; 4] {
-    [Key::Address(client), Key::Network(network), Key::NetworkAtLogin(network, login), Key::Login(login)]
+    [
+        Key::Address(client),
+        Key::Network(network),
+        Key::NetworkAtLogin(network, login),
+        Key::Login(login),
+    ]
 }
 
 /// First address of the /24 or /64.

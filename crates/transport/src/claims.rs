@@ -51,7 +51,9 @@ impl Claims {
     pub async fn run(self: Arc<Self>, desk: Arc<Desk>) {
         loop {
             let wait = match self.round(&desk).await {
-                Ok(next) => next.map_or(SLEEP_MAX, |at| at.since(desk.now())).clamp(Duration::from_millis(100), SLEEP_MAX),
+                Ok(next) => next
+                    .map_or(SLEEP_MAX, |at| at.since(desk.now()))
+                    .clamp(Duration::from_millis(100), SLEEP_MAX),
                 Err(error) => {
                     tracing::warn!(%error, "claims could not be looked at");
                     SLEEP_MAX
@@ -103,7 +105,10 @@ impl Claims {
 
     async fn end_closed_tenants(&self, desk: &Desk) -> Result<(), StoreError> {
         let now = desk.now();
-        let closed = desk.store.read(move |tx| tenant::closed_by(tx, now, BATCH).map_err(as_store)).await?;
+        let closed = desk
+            .store
+            .read(move |tx| tenant::closed_by(tx, now, BATCH).map_err(as_store))
+            .await?;
         for id in closed {
             desk.store.write(move |tx| end_tenant(tx, id, now).map_err(as_store)).await?;
         }
@@ -118,7 +123,9 @@ impl Claims {
 pub async fn nudge(store: &Store, name: &Domain, now: Timestamp) -> Result<(), StoreError> {
     let key = name.clone();
     let claims = store.read(move |tx| domain::claims_on(tx, &key)).await?;
-    let is_stale = |c: &DomainClaim| c.state == DomainState::Unverified && c.due_at > now && c.checked_at.is_none_or(|at| at.after(domain::NUDGE_EVERY) <= now);
+    let is_stale = |c: &DomainClaim| {
+        c.state == DomainState::Unverified && c.due_at > now && c.checked_at.is_none_or(|at| at.after(domain::NUDGE_EVERY) <= now)
+    };
     if claims.iter().any(is_stale) {
         let key = name.clone();
         store.write(move |tx| domain::nudge(tx, &key, now)).await?;
@@ -157,7 +164,12 @@ struct Eyes<'a> {
 
 impl<'a> Eyes<'a> {
     fn of(desk: &'a Desk) -> Self {
-        Self { store: &desk.store, resolver: &desk.resolver, base: &desk.node.base, now: desk.now() }
+        Self {
+            store: &desk.store,
+            resolver: &desk.resolver,
+            base: &desk.node.base,
+            now: desk.now(),
+        }
     }
 }
 
@@ -200,7 +212,10 @@ fn take_step(tx: &mut dyn store::sql::Tx, claim: &DomainClaim, step: Step, now: 
     match step {
         Step::Verify(by) => {
             let rivals = domain::verify(tx, tenant, name, by, None, now)?;
-            told.changes = vec![state(claim.state, DomainState::Verified), Change::new("verified_by", None, Some(by.as_str().into()))];
+            told.changes = vec![
+                state(claim.state, DomainState::Verified),
+                Change::new("verified_by", None, Some(by.as_str().into())),
+            ];
             for rival in rivals {
                 let mut ended = entry(claim, "domain.claim-ended", now);
                 (ended.tenant, ended.reason) = (rival, "the name was proven by someone else".into());
@@ -238,7 +253,10 @@ fn take_step(tx: &mut dyn store::sql::Tx, claim: &DomainClaim, step: Step, now: 
 }
 
 fn entry(claim: &DomainClaim, action: &str, now: Timestamp) -> AuditEntry {
-    AuditEntry { domain: Some(claim.name.clone()), ..AuditEntry::system(claim.tenant, now, action, "domain", claim.name.as_str()) }
+    AuditEntry {
+        domain: Some(claim.name.clone()),
+        ..AuditEntry::system(claim.tenant, now, action, "domain", claim.name.as_str())
+    }
 }
 
 fn state(old: DomainState, new: DomainState) -> Change {
@@ -251,7 +269,10 @@ fn end_tenant(tx: &mut dyn store::sql::Tx, id: TenantId, now: Timestamp) -> Resu
         domain::purge(tx, id, &claim.name, now)?;
     }
     tenant::set_state(tx, id, TenantState::Deleted, "end of the grace", None)?;
-    audit::append(tx, &AuditEntry::system(TenantId::OPERATOR, now, "tenant.deleted", "tenant", &id.0.to_string()))?;
+    audit::append(
+        tx,
+        &AuditEntry::system(TenantId::OPERATOR, now, "tenant.deleted", "tenant", &id.0.to_string()),
+    )?;
     Ok(live::bump(tx, id)?)
 }
 

@@ -79,7 +79,10 @@ pub async fn run(desk: Arc<Desk>, settings: Arc<Settings>) {
             }
             Err(error) => {
                 wait = AGAIN_AFTER;
-                tracing::info!(error = &error as &dyn std::error::Error, "shared ranges were not read; the last good ones stay");
+                tracing::info!(
+                    error = &error as &dyn std::error::Error,
+                    "shared ranges were not read; the last good ones stay"
+                );
             }
         }
     }
@@ -91,8 +94,16 @@ pub async fn run(desk: Arc<Desk>, settings: Arc<Settings>) {
 /// [`RangesError`]; then nothing was changed.
 pub async fn refresh(store: &Store, resolver: &Resolver, last: &SharedRanges, now: Timestamp) -> Result<(), RangesError> {
     let providers = [
-        ("microsoft365", last.microsoft365_spf.as_deref().unwrap_or(MICROSOFT_365), &last.microsoft365),
-        ("google_workspace", last.google_workspace_spf.as_deref().unwrap_or(GOOGLE_WORKSPACE), &last.google_workspace),
+        (
+            "microsoft365",
+            last.microsoft365_spf.as_deref().unwrap_or(MICROSOFT_365),
+            &last.microsoft365,
+        ),
+        (
+            "google_workspace",
+            last.google_workspace_spf.as_deref().unwrap_or(GOOGLE_WORKSPACE),
+            &last.google_workspace,
+        ),
     ];
     for (field, spf, old) in providers {
         let new: Vec<IpNet> = read(resolver, spf).await?.into_iter().collect();
@@ -102,7 +113,12 @@ pub async fn refresh(store: &Store, resolver: &Resolver, last: &SharedRanges, no
         }
         let shrank = has_shrunk(&old, &new);
         if shrank {
-            tracing::error!(provider = field, old = old.len(), new = new.len(), "a provider's ranges shrank by half; they wait for the operator");
+            tracing::error!(
+                provider = field,
+                old = old.len(),
+                new = new.len(),
+                "a provider's ranges shrank by half; they wait for the operator"
+            );
         }
         store.write(move |tx| save(tx, field, &old, &new, shrank, now)).await?;
     }
@@ -119,8 +135,14 @@ pub async fn read(resolver: &Resolver, spf: &str) -> Result<BTreeSet<IpNet>, Ran
     let mut at = 0;
     while let Some(name) = names.get(at).cloned() {
         at += 1;
-        let bad = |problem| RangesError::Record { name: name.clone(), problem };
-        let texts = resolver.txt_of(&name).await.map_err(|source| RangesError::Lookup { name: name.clone(), source })?;
+        let bad = |problem| RangesError::Record {
+            name: name.clone(),
+            problem,
+        };
+        let texts = resolver.txt_of(&name).await.map_err(|source| RangesError::Lookup {
+            name: name.clone(),
+            source,
+        })?;
         let is_spf = |text: &&String| text.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"));
         let mut records = texts.iter().filter(is_spf);
         let record = records.next().ok_or_else(|| bad("there is none"))?;
@@ -142,7 +164,10 @@ pub async fn read(resolver: &Resolver, spf: &str) -> Result<BTreeSet<IpNet>, Ran
         }
     }
     if networks.is_empty() {
-        return Err(RangesError::Record { name: spf.to_owned(), problem: "it names no network" });
+        return Err(RangesError::Record {
+            name: spf.to_owned(),
+            problem: "it names no network",
+        });
     }
     Ok(networks)
 }
@@ -160,16 +185,31 @@ fn network(text: &str) -> Option<IpNet> {
 fn has_shrunk(old: &[IpNet], new: &[IpNet]) -> bool {
     let size = |list: &[IpNet], v4: bool| -> u128 {
         let of_family = list.iter().filter(|n| matches!(n, IpNet::V4(_)) == v4);
-        of_family.map(|n| 1_u128 << (n.max_prefix_len() - n.prefix_len())).fold(0, u128::saturating_add)
+        of_family
+            .map(|n| 1_u128 << (n.max_prefix_len() - n.prefix_len()))
+            .fold(0, u128::saturating_add)
     };
-    [true, false].into_iter().any(|v4| size(old, v4) > 0 && size(new, v4) <= size(old, v4) / 2)
+    [true, false]
+        .into_iter()
+        .any(|v4| size(old, v4) > 0 && size(new, v4) <= size(old, v4) / 2)
 }
 
-fn save(tx: &mut dyn store::sql::Tx, field: &'static str, old: &[IpNet], new: &[IpNet], shrank: bool, now: Timestamp) -> Result<(), StoreError> {
+fn save(
+    tx: &mut dyn store::sql::Tx,
+    field: &'static str,
+    old: &[IpNet],
+    new: &[IpNet],
+    shrank: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let texts = |list: &[IpNet]| -> Vec<String> { list.iter().map(IpNet::to_string).collect() };
     let action = if shrank { "system.shared-ranges-shrank" } else { "settings.save" };
     let mut entry = AuditEntry::system(TenantId::OPERATOR, now, action, "settings", "system");
-    entry.changes = vec![Change::new(format!("shared_ranges.{field}"), Some(texts(old).join(" ")), Some(texts(new).join(" ")))];
+    entry.changes = vec![Change::new(
+        format!("shared_ranges.{field}"),
+        Some(texts(old).join(" ")),
+        Some(texts(new).join(" ")),
+    )];
     if shrank {
         entry.reason = "half or more of the addresses are gone: kept as they were, to be taken over by the operator".into();
         audit::append(tx, &entry)?;
@@ -178,13 +218,22 @@ fn save(tx: &mut dyn store::sql::Tx, field: &'static str, old: &[IpNet], new: &[
     let newest = revision::newest(tx, TenantId::OPERATOR)?;
     let damaged = |e: serde_json::Error| StoreError::Data(format!("revision {} of the operator: {e}", newest.number));
     let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&newest.document).map_err(damaged)?;
-    let section = document.entry("shared_ranges").or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+    let section = document
+        .entry("shared_ranges")
+        .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
     if let Some(section) = section.as_object_mut() {
         section.insert(field.to_owned(), texts(new).into());
     }
     let text = serde_json::to_string(&document).map_err(damaged)?;
     let reason = format!("ranges of {field} as published");
-    let made = Save { tenant: TenantId::OPERATOR, base: newest.number, document: &text, actor: "system", reason: &reason, at: now };
+    let made = Save {
+        tenant: TenantId::OPERATOR,
+        base: newest.number,
+        document: &text,
+        actor: "system",
+        reason: &reason,
+        at: now,
+    };
     entry.revision = Some(revision::save(tx, &made)?);
     audit::append(tx, &entry)?;
     Ok(())

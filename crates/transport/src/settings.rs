@@ -41,13 +41,21 @@ impl Settings {
     /// Of the store.
     pub async fn load(store: Store, clock: Clock) -> Result<Arc<Self>, StoreError> {
         let (generation, system, tenants) = store.read(everything).await?;
-        let mut live = Live { loaded_at: Some(clock.now()), ..Live::default() };
+        let mut live = Live {
+            loaded_at: Some(clock.now()),
+            ..Live::default()
+        };
         take_system(&mut live, &system);
         for tenant in tenants {
             take_tenant(&mut live, tenant);
         }
         index(&mut live);
-        Ok(Arc::new(Self { store, clock, live: Arc::new(ArcSwap::from_pointee(live)), generation: Mutex::new(generation) }))
+        Ok(Arc::new(Self {
+            store,
+            clock,
+            live: Arc::new(ArcSwap::from_pointee(live)),
+            generation: Mutex::new(generation),
+        }))
     }
 
     /// Where the newest settings are found.
@@ -120,7 +128,9 @@ fn everything(tx: &mut dyn store::sql::Tx) -> Result<Everything, StoreError> {
     let mut after = None;
     loop {
         let page = tenant::page(tx, after, PAGE).map_err(|e| StoreError::Data(e.to_string()))?;
-        let Some(last) = page.last() else { return Ok((generation, system, loaded)) };
+        let Some(last) = page.last() else {
+            return Ok((generation, system, loaded));
+        };
         after = Some(last.id);
         for tenant in &page {
             loaded.extend(load(tx, tenant.id)?);
@@ -142,9 +152,19 @@ fn changes(tx: &mut dyn store::sql::Tx, since: i64) -> Result<Changes, StoreErro
         let (generation, system, tenants) = everything(tx)?;
         let is_gone = |id: &TenantId| *id != TenantId::OPERATOR && !tenants.iter().any(|t| t.snapshot.tenant.id == *id);
         let gone = changed.tenants.iter().copied().filter(is_gone).collect();
-        return Ok(Changes { generation, system: Some(system), tenants, gone });
+        return Ok(Changes {
+            generation,
+            system: Some(system),
+            tenants,
+            gone,
+        });
     }
-    let mut changes = Changes { generation: changed.generation, system: None, tenants: Vec::new(), gone: Vec::new() };
+    let mut changes = Changes {
+        generation: changed.generation,
+        system: None,
+        tenants: Vec::new(),
+        gone: Vec::new(),
+    };
     for id in changed.tenants {
         match load(tx, id)? {
             Some(loaded) => changes.tenants.push(loaded),
@@ -184,7 +204,9 @@ fn read(id: TenantId, number: i64, document: &str) -> Option<(i64, TenantDocumen
 fn take_system(live: &mut Live, revision: &revision::Revision) {
     match serde_json::from_str::<SystemDocument>(&revision.document) {
         Ok(document) => (live.system_revision, live.system) = (revision.number, Arc::new(document)),
-        Err(error) => tracing::error!(%error, revision = revision.number, "the operator's settings cannot be read; the last good ones stay"),
+        Err(error) => {
+            tracing::error!(%error, revision = revision.number, "the operator's settings cannot be read; the last good ones stay")
+        }
     }
 }
 
@@ -207,10 +229,25 @@ fn take_tenant(live: &mut Live, loaded: Loaded) {
         .map(|claim| {
             let own = settings.domains.get(&claim.name).cloned().unwrap_or_default();
             let state = domain_state(claim.state, own.disabled);
-            (claim.name.clone(), Arc::new(LiveDomain { name: claim.name.clone(), state, settings: own }))
+            (
+                claim.name.clone(),
+                Arc::new(LiveDomain {
+                    name: claim.name.clone(),
+                    state,
+                    settings: own,
+                }),
+            )
         })
         .collect();
-    let made = LiveTenant { id, name: snapshot.tenant.name, state, trial_outbound: snapshot.tenant.trial_outbound, revision, settings, domains };
+    let made = LiveTenant {
+        id,
+        name: snapshot.tenant.name,
+        state,
+        trial_outbound: snapshot.tenant.trial_outbound,
+        revision,
+        settings,
+        domains,
+    };
     live.tenants.insert(id, Arc::new(made));
 }
 

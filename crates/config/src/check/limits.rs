@@ -192,7 +192,10 @@ impl Limits {
             if let (Some(own), Some(of)) = (*rate, of)
                 && !is_within(own, of, factor)
             {
-                *rate = Some(Rate { messages: of.messages.saturating_mul(factor), per_s: of.per_s });
+                *rate = Some(Rate {
+                    messages: of.messages.saturating_mul(factor),
+                    per_s: of.per_s,
+                });
             }
         };
         bound(&mut self.rate_client_inbound, of_system(system, |l| l.rate_client_inbound));

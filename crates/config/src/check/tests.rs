@@ -226,9 +226,15 @@ fn what_the_operator_lowered_later_takes_effect() {
     let bounded = serde_json::to_value(document.bounded(&system)).unwrap();
     assert_eq!(bounded["limits"]["rate_sender"], json!({"messages": 20, "per_s": 60}));
     assert_eq!(bounded["limits"]["message_bytes_max"], json!(10 << 20));
-    assert_eq!(bounded["domains"]["a.example"]["limits"]["rate_recipient"], json!({"messages": 100, "per_s": 60}));
+    assert_eq!(
+        bounded["domains"]["a.example"]["limits"]["rate_recipient"],
+        json!({"messages": 100, "per_s": 60})
+    );
     assert_eq!(bounded["domains"]["a.example"]["limits"]["message_bytes_max"], json!(2 << 20));
-    assert_eq!((&bounded["tls_min_inbound"], &bounded["tls_min_outbound"]), (&json!("1.3"), &json!("1.3")));
+    assert_eq!(
+        (&bounded["tls_min_inbound"], &bounded["tls_min_outbound"]),
+        (&json!("1.3"), &json!("1.3"))
+    );
 }
 
 #[test]

@@ -49,15 +49,24 @@ pub(super) fn open_or_create(data_dir: &Path) -> Result<Zeroizing<[u8; 32]>, Key
 }
 
 fn read(path: &Path, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
-    let mode = std::fs::metadata(path).map_err(|source| KeyFileError::File { path: path.into(), source })?.mode();
+    let mode = std::fs::metadata(path)
+        .map_err(|source| KeyFileError::File { path: path.into(), source })?
+        .mode();
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Mode { path: path.into() });
     }
     let damaged = || KeyFileError::Damaged { path: path.into() };
-    let digits = text.strip_prefix(HEADING).map(str::trim_end).filter(|d| d.len() == 64 && d.is_ascii()).ok_or_else(damaged)?;
+    let digits = text
+        .strip_prefix(HEADING)
+        .map(str::trim_end)
+        .filter(|d| d.len() == 64 && d.is_ascii())
+        .ok_or_else(damaged)?;
     let mut secret = Zeroizing::new([0; 32]);
     for (octet, pair) in secret.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        *octet = std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(damaged)?;
+        *octet = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|p| u8::from_str_radix(p, 16).ok())
+            .ok_or_else(damaged)?;
     }
     Ok(secret)
 }

@@ -57,13 +57,19 @@ impl Keys {
         let mut bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| SealError::Foreign)?);
         let (nonce, body) = bytes.split_at_mut_checked(NONCE_LEN).ok_or(SealError::Foreign)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Foreign)?;
-        let plain =
-            self.cipher(tenant)?.open_in_place(nonce, Aad::from(tenant.0.to_be_bytes()), body).map_err(|_| SealError::Foreign)?;
-        std::str::from_utf8(plain).map(|t| Zeroizing::new(t.to_owned())).map_err(|_| SealError::Foreign)
+        let plain = self
+            .cipher(tenant)?
+            .open_in_place(nonce, Aad::from(tenant.0.to_be_bytes()), body)
+            .map_err(|_| SealError::Foreign)?;
+        std::str::from_utf8(plain)
+            .map(|t| Zeroizing::new(t.to_owned()))
+            .map_err(|_| SealError::Foreign)
     }
 
     fn cipher(&self, tenant: TenantId) -> Result<LessSafeKey, SealError> {
         let key = self.derive(tenant, Purpose::Seal);
-        UnboundKey::new(&AES_256_GCM, key.as_ref()).map(LessSafeKey::new).map_err(|_| SealError::Cipher)
+        UnboundKey::new(&AES_256_GCM, key.as_ref())
+            .map(LessSafeKey::new)
+            .map_err(|_| SealError::Cipher)
     }
 }

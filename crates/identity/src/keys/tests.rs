@@ -32,7 +32,9 @@ fn a_bad_key_file_is_refused() {
     check(&good, 0o640, |e| matches!(e, KeyFileError::Mode { .. }));
     check("", 0o600, |e| matches!(e, KeyFileError::Damaged { .. }));
     check(&good[..40], 0o600, |e| matches!(e, KeyFileError::Damaged { .. }));
-    check(&good.replace("key-1", "key-2"), 0o600, |e| matches!(e, KeyFileError::Damaged { .. }));
+    check(&good.replace("key-1", "key-2"), 0o600, |e| {
+        matches!(e, KeyFileError::Damaged { .. })
+    });
     check(&good.replace('a', "g"), 0o600, |e| matches!(e, KeyFileError::Damaged { .. }));
 }
 
@@ -69,7 +71,14 @@ fn sealed_secrets_open_for_their_tenant_only() {
     assert_eq!(keys.unseal(TenantId(1), &sealed).unwrap().as_str(), "pässword");
     assert_eq!(keys.unseal(TenantId(2), &sealed), Err(SealError::Foreign));
     assert_eq!(Keys::from_secret(&[8; 32]).unseal(TenantId(1), &sealed), Err(SealError::Foreign));
-    for bad in ["", "plain", "sealed:1:", "sealed:1:AAAA", "sealed:1:%%%", &sealed[..sealed.len() - 4]] {
+    for bad in [
+        "",
+        "plain",
+        "sealed:1:",
+        "sealed:1:AAAA",
+        "sealed:1:%%%",
+        &sealed[..sealed.len() - 4],
+    ] {
         assert_eq!(keys.unseal(TenantId(1), bad), Err(SealError::Foreign), "{bad}");
     }
 }

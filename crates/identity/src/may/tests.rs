@@ -35,21 +35,53 @@ fn the_matrix() {
         actor(Role::User, None),
     ];
     let rows = [
-        (Capability::Tenants, [Write, Read, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing]),
-        (Capability::DomainsAddDelete, [Nothing, Nothing, Write, Write, Nothing, Nothing, Nothing, Nothing, Nothing]),
-        (Capability::DomainSettings, [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing]),
-        (Capability::GrantRoles, [Write, Nothing, Write, Write, Write, Nothing, Nothing, Nothing, Nothing]),
-        (Capability::Rules, [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing]),
-        (Capability::QuarantineList, [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing]),
-        (Capability::QuarantineContent, [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Nothing, Nothing]),
-        (Capability::QueueActions, [Write, Read, Write, Write, Write, Nothing, Nothing, Read, Nothing]),
+        (
+            Capability::Tenants,
+            [Write, Read, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing],
+        ),
+        (
+            Capability::DomainsAddDelete,
+            [Nothing, Nothing, Write, Write, Nothing, Nothing, Nothing, Nothing, Nothing],
+        ),
+        (
+            Capability::DomainSettings,
+            [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing],
+        ),
+        (
+            Capability::GrantRoles,
+            [Write, Nothing, Write, Write, Write, Nothing, Nothing, Nothing, Nothing],
+        ),
+        (
+            Capability::Rules,
+            [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing],
+        ),
+        (
+            Capability::QuarantineList,
+            [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Read, Nothing],
+        ),
+        (
+            Capability::QuarantineContent,
+            [Nothing, Nothing, Write, Write, Write, Nothing, Nothing, Nothing, Nothing],
+        ),
+        (
+            Capability::QueueActions,
+            [Write, Read, Write, Write, Write, Nothing, Nothing, Read, Nothing],
+        ),
         (Capability::Tracking, [Read, Read, Read, Read, Read, Nothing, Read, Read, Nothing]),
         (Capability::Archive, [Nothing; 9]),
-        (Capability::AuditLog, [Nothing, Nothing, Read, Read, Read, Nothing, Read, Nothing, Nothing]),
+        (
+            Capability::AuditLog,
+            [Nothing, Nothing, Read, Read, Read, Nothing, Read, Nothing, Nothing],
+        ),
     ];
     for (capability, expect) in rows {
         for (who, expect) in columns.iter().zip(expect) {
-            assert_eq!(may(who, capability, Target::domain(OURS, &a)), expect, "{capability:?} {:?}", who.role);
+            assert_eq!(
+                may(who, capability, Target::domain(OURS, &a)),
+                expect,
+                "{capability:?} {:?}",
+                who.role
+            );
         }
     }
 }
@@ -62,16 +94,26 @@ fn other_tenants_are_out_of_reach() {
             for tenant in [THEIRS, TenantId::OPERATOR] {
                 for domains in [None, Some(&["a.example"][..])] {
                     let who = actor(role, domains);
-                    assert_eq!(may(&who, capability, Target::domain(tenant, &a).with(Consent::Given)), Nothing, "{role:?} {capability:?}");
+                    assert_eq!(
+                        may(&who, capability, Target::domain(tenant, &a).with(Consent::Given)),
+                        Nothing,
+                        "{role:?} {capability:?}"
+                    );
                     assert_eq!(may(&who, capability, Target::tenant(tenant)), Nothing, "{role:?} {capability:?}");
                 }
             }
         }
     }
     // A tenant's key with an operator's role is worth nothing, and the other way round.
-    let forged = Actor { tenant: Some(OURS), ..actor(Role::Operator, None) };
+    let forged = Actor {
+        tenant: Some(OURS),
+        ..actor(Role::Operator, None)
+    };
     assert_eq!(may(&forged, Capability::Tenants, Target::tenant(OURS)), Nothing);
-    let forged = Actor { tenant: None, ..actor(Role::Owner, None) };
+    let forged = Actor {
+        tenant: None,
+        ..actor(Role::Owner, None)
+    };
     assert_eq!(may(&forged, Capability::Tracking, Target::tenant(OURS)), Nothing);
 }
 
@@ -84,13 +126,23 @@ fn listed_domains_bound_every_role() {
         assert_eq!(may(&who, Capability::Tracking, Target::domain(OURS, &b)), Nothing, "{role:?}");
         assert_eq!(may(&who, Capability::Tracking, Target::tenant(OURS)), Nothing, "{role:?}");
     }
-    assert_eq!(may(&actor(Role::DomainAdmin, None), Capability::DomainSettings, Target::domain(OURS, &a)), Nothing);
+    assert_eq!(
+        may(
+            &actor(Role::DomainAdmin, None),
+            Capability::DomainSettings,
+            Target::domain(OURS, &a)
+        ),
+        Nothing
+    );
 }
 
 #[test]
 fn operators_see_settings_with_consent_and_their_own_audit() {
     let operator = actor(Role::Operator, None);
-    assert_eq!(may(&operator, Capability::DomainSettings, Target::tenant(OURS).with(Consent::Given)), Write);
+    assert_eq!(
+        may(&operator, Capability::DomainSettings, Target::tenant(OURS).with(Consent::Given)),
+        Write
+    );
     assert_eq!(may(&operator, Capability::AuditLog, Target::tenant(TenantId::OPERATOR)), Read);
     assert_eq!(may(&operator, Capability::Rules, Target::tenant(TenantId::OPERATOR)), Write);
     assert_eq!(tracking_detail(&operator), Detail::NoSubject);
@@ -99,7 +151,10 @@ fn operators_see_settings_with_consent_and_their_own_audit() {
 
 #[test]
 fn a_suspended_tenant_reads() {
-    let who = Actor { standing: Standing::ReadOnly, ..actor(Role::Owner, None) };
+    let who = Actor {
+        standing: Standing::ReadOnly,
+        ..actor(Role::Owner, None)
+    };
     assert_eq!(may(&who, Capability::DomainSettings, Target::tenant(OURS)), Read);
     assert!(!may_grant(&who, OURS, Role::Viewer, None));
 }
@@ -108,7 +163,12 @@ fn a_suspended_tenant_reads() {
 fn nobody_grants_more_than_they_hold() {
     let list = |names: &[&str]| -> Option<Vec<Domain>> { Some(names.iter().map(|d| d.parse().unwrap()).collect()) };
     let check = |who: &Actor, tenant: TenantId, role: Role, domains: Option<Vec<Domain>>, expect: bool| {
-        assert_eq!(may_grant(who, tenant, role, domains.as_deref()), expect, "{:?} gives {role:?} over {domains:?}", who.role);
+        assert_eq!(
+            may_grant(who, tenant, role, domains.as_deref()),
+            expect,
+            "{:?} gives {role:?} over {domains:?}",
+            who.role
+        );
     };
     let operator = actor(Role::Operator, None);
     check(&operator, OURS, Role::Owner, None, true);
@@ -117,7 +177,14 @@ fn nobody_grants_more_than_they_hold() {
     check(&operator, TenantId::OPERATOR, Role::Owner, None, false);
     check(&actor(Role::Support, None), OURS, Role::Owner, None, false);
     let owner = actor(Role::Owner, None);
-    for role in [Role::Owner, Role::TenantAdmin, Role::GroupAdmin, Role::Auditor, Role::Viewer, Role::User] {
+    for role in [
+        Role::Owner,
+        Role::TenantAdmin,
+        Role::GroupAdmin,
+        Role::Auditor,
+        Role::Viewer,
+        Role::User,
+    ] {
         check(&owner, OURS, role, None, true);
         check(&owner, THEIRS, role, None, false);
     }

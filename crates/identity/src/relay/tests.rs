@@ -22,7 +22,10 @@ async fn house(change: impl FnOnce(&mut RelayCredential)) -> (RelayDoor, Live) {
         state: TenantState::Active,
         trial_outbound: false,
         revision: 1,
-        settings: TenantDocument { relay_credentials: vec![credential], ..TenantDocument::default() },
+        settings: TenantDocument {
+            relay_credentials: vec![credential],
+            ..TenantDocument::default()
+        },
         domains: std::collections::HashMap::new(),
     };
     let mut live = Live::default();
@@ -37,7 +40,14 @@ async fn log_in_with_a_secret() {
     let logged_in = door.with_secret(&live, "Printer@ACME", "right", client, T0).await.unwrap();
     assert_eq!((logged_in.login.as_str(), logged_in.tenant.id), ("printer@acme", TenantId(1)));
     let long = format!("{}@acme", "x".repeat(200));
-    for (login, secret) in [("printer@acme", "wrong"), ("printer@other", "right"), ("scanner@acme", "right"), ("printer", "right"), ("", ""), (&long, "right")] {
+    for (login, secret) in [
+        ("printer@acme", "wrong"),
+        ("printer@other", "right"),
+        ("scanner@acme", "right"),
+        ("printer", "right"),
+        ("", ""),
+        (&long, "right"),
+    ] {
         let got = door.with_secret(&live, login, secret, client, T0).await.map(|l| l.login);
         assert_eq!(got, Err(LoginRefusal::Wrong), "{login} {secret}");
     }
@@ -64,8 +74,14 @@ async fn scram_tells_nothing_of_unknown_logins() {
     let client: IpAddr = "192.0.2.1".parse().unwrap();
     let unknown = || door.begin_scram(&live, "nobody@acme", client, T0).unwrap();
     assert_eq!(unknown().keys, unknown().keys);
-    assert_eq!(unknown().keys.iterations, door.begin_scram(&live, "printer@acme", client, T0).unwrap().keys.iterations);
-    assert!(matches!(door.finish_scram(unknown(), ScramProof::Right, client, T0), Err(LoginRefusal::Wrong)));
+    assert_eq!(
+        unknown().keys.iterations,
+        door.begin_scram(&live, "printer@acme", client, T0).unwrap().keys.iterations
+    );
+    assert!(matches!(
+        door.finish_scram(unknown(), ScramProof::Right, client, T0),
+        Err(LoginRefusal::Wrong)
+    ));
 }
 
 #[tokio::test]
@@ -74,9 +90,15 @@ async fn failures_lock() {
     let client: IpAddr = "192.0.2.1".parse().unwrap();
     for i in 0..10_u8 {
         let question = door.begin_scram(&live, "printer@acme", client, T0).unwrap();
-        assert!(matches!(door.finish_scram(question, ScramProof::Wrong(&[i]), client, T0), Err(LoginRefusal::Wrong)));
+        assert!(matches!(
+            door.finish_scram(question, ScramProof::Wrong(&[i]), client, T0),
+            Err(LoginRefusal::Wrong)
+        ));
     }
-    assert!(matches!(door.with_secret(&live, "printer@acme", "right", client, T0).await, Err(LoginRefusal::Locked(_))));
+    assert!(matches!(
+        door.with_secret(&live, "printer@acme", "right", client, T0).await,
+        Err(LoginRefusal::Locked(_))
+    ));
     let other: IpAddr = "198.51.100.1".parse().unwrap();
     assert!(door.with_secret(&live, "printer@acme", "right", other, T0).await.is_ok());
 }

@@ -259,7 +259,12 @@ pub fn set_state(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, state: Domain
 /// # Errors
 /// Of the store.
 pub fn take(tx: &mut dyn Tx, claim: &DomainClaim, until: Timestamp) -> Result<bool, StoreError> {
-    let params = [claim.tenant.0.into(), claim.name.as_str().into(), until.0.into(), claim.due_at.0.into()];
+    let params = [
+        claim.tenant.0.into(),
+        claim.name.as_str().into(),
+        until.0.into(),
+        claim.due_at.0.into(),
+    ];
     Ok(tx.execute(TAKE, &params)? > 0)
 }
 

@@ -652,9 +652,15 @@ pub(crate) async fn a_plan_holds_for_the_list_it_was_made_for(store: Store) {
     let plan = store.read(move |tx| recipient::plan(tx, &order)).await.unwrap();
     assert_eq!(plan.difference().added, 2);
     assert_eq!(found(&store, a, "ann", 0, T0).await, Found::NoList);
-    write(&store, move |tx| recipient::import(tx, &import(a, rows(&["hanako"]), ImportMode::Replace, at(1)))).await;
+    write(&store, move |tx| {
+        recipient::import(tx, &import(a, rows(&["hanako"]), ImportMode::Replace, at(1)))
+    })
+    .await;
     let error = refused(&store, move |tx| recipient::apply(tx, &plan)).await;
-    assert!(matches!(error, ControlError::Store(StoreError::Conflict { current: 1 })), "{error:?}");
+    assert!(
+        matches!(error, ControlError::Store(StoreError::Conflict { current: 1 })),
+        "{error:?}"
+    );
     assert_eq!(found(&store, a, "ann", 0, at(2)).await, Found::Missing);
 }
 

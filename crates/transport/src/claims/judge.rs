@@ -72,8 +72,14 @@ pub struct Judgement {
 pub fn judge(claim: &DomainClaim, before: Option<&Report>, report: Option<&Report>, now: Timestamp) -> Judgement {
     match claim.state {
         DomainState::Deleting => match claim.purge_at {
-            Some(end) if end > now => Judgement { steps: Vec::new(), next: end },
-            _ => Judgement { steps: vec![Step::Purge], next: now.after(HOUR) },
+            Some(end) if end > now => Judgement {
+                steps: Vec::new(),
+                next: end,
+            },
+            _ => Judgement {
+                steps: vec![Step::Purge],
+                next: now.after(HOUR),
+            },
         },
         DomainState::Unverified => unverified(claim, report, now),
         DomainState::Verified | DomainState::Active => proven(claim, before, report, now),
@@ -86,21 +92,38 @@ fn unverified(claim: &DomainClaim, report: Option<&Report>, now: Timestamp) -> J
         if report.is_some_and(|r| r.address == Some(Address::Present)) {
             steps.push(Step::Activate);
         }
-        return Judgement { steps, next: now.after(ADDRESS_EVERY) };
+        return Judgement {
+            steps,
+            next: now.after(ADDRESS_EVERY),
+        };
     }
     if claim.lapses_at.is_some_and(|end| end <= now) {
-        return Judgement { steps: vec![Step::Lapse], next: now.after(HOUR) };
+        return Judgement {
+            steps: vec![Step::Lapse],
+            next: now.after(HOUR),
+        };
     }
-    let notice_at = claim.lapses_at.map(|end| end.before(LAPSE_NOTICE)).filter(|at| *at > claim.claimed_at);
+    let notice_at = claim
+        .lapses_at
+        .map(|end| end.before(LAPSE_NOTICE))
+        .filter(|at| *at > claim.claimed_at);
     let is_to_be_told = notice_at.is_some_and(|at| at <= now && claim.checked_at.is_none_or(|last| last < at));
     let steps = if is_to_be_told { vec![Step::WarnOfLapse] } else { Vec::new() };
     let next = next_look(claim.claimed_at.max(claim.token_made_at), now);
-    Judgement { steps, next: claim.lapses_at.map_or(next, |end| next.min(end)) }
+    Judgement {
+        steps,
+        next: claim.lapses_at.map_or(next, |end| next.min(end)),
+    }
 }
 
 fn proven(claim: &DomainClaim, before: Option<&Report>, report: Option<&Report>, now: Timestamp) -> Judgement {
     let mut steps = Vec::new();
-    let Some(report) = report else { return Judgement { steps, next: now.after(ADDRESS_EVERY) } };
+    let Some(report) = report else {
+        return Judgement {
+            steps,
+            next: now.after(ADDRESS_EVERY),
+        };
+    };
     match (claim.state, report.address) {
         (DomainState::Verified, Some(Address::Present)) => steps.push(Step::Activate),
         (DomainState::Active, Some(Address::Absent | Address::NullMx)) => steps.push(Step::Deactivate),
@@ -114,10 +137,16 @@ fn proven(claim: &DomainClaim, before: Option<&Report>, report: Option<&Report>,
             steps.push(Step::AlertProofLost);
         }
         if report.is_certain && !before.name_servers.is_empty() && before.name_servers != report.name_servers {
-            steps.push(Step::AlertNameServers { before: before.name_servers.clone(), after: report.name_servers.clone() });
+            steps.push(Step::AlertNameServers {
+                before: before.name_servers.clone(),
+                after: report.name_servers.clone(),
+            });
         }
     }
-    Judgement { steps, next: now.after(ADDRESS_EVERY) }
+    Judgement {
+        steps,
+        next: now.after(ADDRESS_EVERY),
+    }
 }
 
 /// Every minute for 1 h, every 10 min to 24 h, then hourly.

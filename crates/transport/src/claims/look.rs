@@ -109,16 +109,33 @@ pub fn wanted(claim: &DomainClaim, before: Option<&Report>, now: Timestamp) -> O
         DomainState::Unverified => Some(Wanted::Everything),
         DomainState::Verified | DomainState::Active => {
             let is_asked_for = claim.asked_at.is_some_and(|at| claim.checked_at.is_none_or(|last| last < at));
-            let is_due = before.and_then(|r| r.ownership_at).is_none_or(|at| at.after(OWNERSHIP_EVERY) <= now);
-            Some(if is_asked_for || is_due { Wanted::Everything } else { Wanted::AddressOnly })
+            let is_due = before
+                .and_then(|r| r.ownership_at)
+                .is_none_or(|at| at.after(OWNERSHIP_EVERY) <= now);
+            Some(if is_asked_for || is_due {
+                Wanted::Everything
+            } else {
+                Wanted::AddressOnly
+            })
         }
     }
 }
 
 /// Asks. `tenant`: its access name; the MX that proves is `<tenant>.in.<base>`.
-pub async fn look(resolver: &Resolver, claim: &DomainClaim, tenant: &str, base: &Domain, wanted: Wanted, before: Option<&Report>, now: Timestamp) -> Report {
+pub async fn look(
+    resolver: &Resolver,
+    claim: &DomainClaim,
+    tenant: &str,
+    base: &Domain,
+    wanted: Wanted,
+    before: Option<&Report>,
+    now: Timestamp,
+) -> Report {
     let mut report = match wanted {
-        Wanted::AddressOnly => Report { error: None, ..before.cloned().unwrap_or_default() },
+        Wanted::AddressOnly => Report {
+            error: None,
+            ..before.cloned().unwrap_or_default()
+        },
         Wanted::Everything => ownership(resolver, claim, &format!("{tenant}.in.{base}"), now).await,
     };
     match resolver.has_mail_address(&claim.name).await {
@@ -132,7 +149,11 @@ pub async fn look(resolver: &Resolver, claim: &DomainClaim, tenant: &str, base: 
 
 async fn ownership(resolver: &Resolver, claim: &DomainClaim, own_mx: &str, now: Timestamp) -> Report {
     let (txt, mx) = tokio::join!(resolver.authoritative_txt(&claim.name), resolver.authoritative_mx(&claim.name));
-    let mut report = Report { ownership_at: Some(now), is_certain: true, ..Report::default() };
+    let mut report = Report {
+        ownership_at: Some(now),
+        is_certain: true,
+        ..Report::default()
+    };
     let token = format!("{TOKEN_HEADING}{}", claim.token);
     // Case is significant, other records are ignored (2.3).
     let has_token = add_answers(&mut report, "txt", txt, |record: &String| record == &token, Clone::clone);
@@ -157,13 +178,27 @@ fn add_mx(report: &mut Report, answers: Result<Vec<AuthoritativeAnswer<(u16, Dom
             .map(|a| {
                 let answer = a.answer.map(|records| {
                     let best = records.iter().map(|(preference, _)| *preference).min();
-                    records.into_iter().map(|(preference, host)| (preference, host, Some(preference) == best)).collect()
+                    records
+                        .into_iter()
+                        .map(|(preference, host)| (preference, host, Some(preference) == best))
+                        .collect()
                 });
-                AuthoritativeAnswer { server: a.server, addr: a.addr, answer, ttl: a.ttl }
+                AuthoritativeAnswer {
+                    server: a.server,
+                    addr: a.addr,
+                    answer,
+                    ttl: a.ttl,
+                }
             })
             .collect()
     });
-    add_answers(report, "mx", answers, |(_, host, is_best)| *is_best && host.as_str() == own_mx, |(preference, host, _)| format!("{preference} {host}"))
+    add_answers(
+        report,
+        "mx",
+        answers,
+        |(_, host, is_best)| *is_best && host.as_str() == own_mx,
+        |(preference, host, _)| format!("{preference} {host}"),
+    )
 }
 
 /// Adds each server's answer; whether one of them has the proof.
@@ -190,7 +225,14 @@ fn add_answers<T>(
         let (found, error) = match &answer.answer {
             Ok(records) => {
                 has_proof |= records.iter().any(&is_proof);
-                (records.iter().take(SHOWN_RECORDS).map(|r| show(r).chars().take(SHOWN_LETTERS).collect()).collect(), None)
+                (
+                    records
+                        .iter()
+                        .take(SHOWN_RECORDS)
+                        .map(|r| show(r).chars().take(SHOWN_LETTERS).collect())
+                        .collect(),
+                    None,
+                )
             }
             Err(error) => {
                 report.is_certain &= !matches!(error, DnsError::Temp(_));
@@ -198,7 +240,14 @@ fn add_answers<T>(
             }
         };
         let address = answer.addr.map(|a| a.to_string());
-        report.servers.push(ServerReport { server: answer.server, address, record: record.into(), found, ttl: answer.ttl, error });
+        report.servers.push(ServerReport {
+            server: answer.server,
+            address,
+            record: record.into(),
+            found,
+            ttl: answer.ttl,
+            error,
+        });
     }
     has_proof
 }

@@ -20,12 +20,21 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_embedded(&OpenOptions::below(folder.path(), Arc::new(|| T0))).unwrap();
         for name in ["acme", "bolt"] {
-            let new = NewTenant { name: name.into(), title: String::new(), state: tenant::TenantState::Active, ceilings: Ceilings::default() };
+            let new = NewTenant {
+                name: name.into(),
+                title: String::new(),
+                state: tenant::TenantState::Active,
+                ceilings: Ceilings::default(),
+            };
             store.write(move |tx| tenant::create(tx, &new, "test", T0).map(drop)).await.unwrap();
         }
         let (clock, _) = Clock::manual(T0);
         let settings = Settings::load(store.clone(), clock).await.unwrap();
-        Self { store, settings, _folder: folder }
+        Self {
+            store,
+            settings,
+            _folder: folder,
+        }
     }
 
     async fn write(&self, job: impl FnOnce(&mut dyn Tx) -> Result<(), ControlError> + Send + 'static) {
@@ -34,7 +43,17 @@ impl House {
 
     async fn save(&self, whose: i64, base: i64, document: &'static str) {
         self.write(move |tx| {
-            revision::save(tx, &Save { tenant: TenantId(whose), base, document, actor: "ann", reason: "", at: T0 })?;
+            revision::save(
+                tx,
+                &Save {
+                    tenant: TenantId(whose),
+                    base,
+                    document,
+                    actor: "ann",
+                    reason: "",
+                    at: T0,
+                },
+            )?;
             Ok(())
         })
         .await;
@@ -58,27 +77,44 @@ async fn a_change_rebuilds_its_tenant_alone() {
     assert!(Arc::ptr_eq(&before, &house.live()), "nothing changed, nothing is swapped");
     house.save(1, 1, r#"{"language":"en"}"#).await;
     let after = house.live();
-    assert_eq!((after.tenants[&TenantId(1)].revision, before.tenants[&TenantId(1)].revision), (2, 1));
+    assert_eq!(
+        (after.tenants[&TenantId(1)].revision, before.tenants[&TenantId(1)].revision),
+        (2, 1)
+    );
     assert!(Arc::ptr_eq(&before.tenants[&TenantId(2)], &after.tenants[&TenantId(2)]));
 }
 
 #[tokio::test]
 async fn who_proved_a_name_answers_for_it() {
     let house = House::new().await;
-    house.write(|tx| domain::claim(tx, TenantId(2), &name("a.example"), T0, DAY).map(drop)).await;
-    house.write(|tx| domain::claim(tx, TenantId(1), &name("a.example"), T0, DAY).map(drop)).await;
-    house.save(2, 1, r#"{"domains":{"a.example":{"disabled":true}},"provider_domains":["acme.onmicrosoft.com"]}"#).await;
+    house
+        .write(|tx| domain::claim(tx, TenantId(2), &name("a.example"), T0, DAY).map(drop))
+        .await;
+    house
+        .write(|tx| domain::claim(tx, TenantId(1), &name("a.example"), T0, DAY).map(drop))
+        .await;
+    house
+        .save(
+            2,
+            1,
+            r#"{"domains":{"a.example":{"disabled":true}},"provider_domains":["acme.onmicrosoft.com"]}"#,
+        )
+        .await;
     let live = house.live();
     let (owner, found) = &live.domains["a.example"];
     assert_eq!((owner.id, found.state), (TenantId(1), DomainState::Unverified));
     assert_eq!(live.provider_domains["acme.onmicrosoft.com"].len(), 1);
-    house.write(|tx| domain::verify(tx, TenantId(2), &name("a.example"), VerifiedBy::Txt, None, T0).map(drop)).await;
+    house
+        .write(|tx| domain::verify(tx, TenantId(2), &name("a.example"), VerifiedBy::Txt, None, T0).map(drop))
+        .await;
     house.settings.refresh().await.unwrap();
     let live = house.live();
     let (owner, found) = &live.domains["a.example"];
     assert_eq!((owner.id, found.state), (TenantId(2), DomainState::Disabled));
     assert!(live.tenants[&TenantId(1)].domains.is_empty());
-    house.write(|tx| tenant::set_state(tx, TenantId(2), tenant::TenantState::Deleted, "", None)).await;
+    house
+        .write(|tx| tenant::set_state(tx, TenantId(2), tenant::TenantState::Deleted, "", None))
+        .await;
     house.settings.refresh().await.unwrap();
     assert!(house.live().domains.is_empty() && house.live().provider_domains.is_empty());
 }
@@ -88,7 +124,9 @@ async fn settings_that_cannot_be_read_leave_the_last_good_ones() {
     let house = House::new().await;
     house.save(1, 1, r#"{"language":"en"}"#).await;
     house.save(1, 2, r#"{"language":"en","from_the_future":1}"#).await;
-    house.write(|tx| tenant::set_state(tx, TenantId(1), tenant::TenantState::OutboundSuspended, "", None)).await;
+    house
+        .write(|tx| tenant::set_state(tx, TenantId(1), tenant::TenantState::OutboundSuspended, "", None))
+        .await;
     house.settings.refresh().await.unwrap();
     let check = |live: &Live| {
         let tenant = &live.tenants[&TenantId(1)];
@@ -105,7 +143,9 @@ async fn settings_that_cannot_be_read_leave_the_last_good_ones() {
 #[tokio::test]
 async fn a_tenant_of_which_nothing_can_be_read_makes_mail_wait() {
     let house = House::new().await;
-    house.write(|tx| domain::claim(tx, TenantId(1), &name("a.example"), T0, DAY).map(drop)).await;
+    house
+        .write(|tx| domain::claim(tx, TenantId(1), &name("a.example"), T0, DAY).map(drop))
+        .await;
     let broken = |tx: &mut dyn Tx| {
         tx.execute("UPDATE revision SET document = '1' WHERE tenant = 1", &[])?;
         Ok(live::bump(tx, TenantId(1))?)
@@ -121,7 +161,9 @@ async fn a_tenant_of_which_nothing_can_be_read_makes_mail_wait() {
 #[tokio::test]
 async fn stricter_figures_of_the_operator_hold_for_saved_settings() {
     let house = House::new().await;
-    house.save(1, 1, r#"{"limits":{"rate_sender":{"messages":5000,"per_s":600}}}"#).await;
+    house
+        .save(1, 1, r#"{"limits":{"rate_sender":{"messages":5000,"per_s":600}}}"#)
+        .await;
     let figure = |live: &Live| live.tenants[&TenantId(1)].settings.limits.rate_sender.unwrap().messages;
     assert_eq!(figure(&house.live()), 5_000);
     house.save(0, 0, r#"{"limits":{"raise_factor_max":2}}"#).await;

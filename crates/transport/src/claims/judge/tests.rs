@@ -26,7 +26,14 @@ fn claim(state: DomainState) -> DomainClaim {
 }
 
 fn report(proof: Option<VerifiedBy>, address: Option<Address>, at: Timestamp) -> Report {
-    Report { proof, address, is_certain: true, ownership_at: Some(at), name_servers: vec!["ns1.example".into()], ..Report::default() }
+    Report {
+        proof,
+        address,
+        is_certain: true,
+        ownership_at: Some(at),
+        name_servers: vec!["ns1.example".into()],
+        ..Report::default()
+    }
 }
 
 #[test]
@@ -46,15 +53,28 @@ fn every_minute_then_every_ten_then_hourly() {
 #[test]
 fn a_claim_is_proven_or_lapses() {
     let c = claim(DomainState::Unverified);
-    let check = |report: Option<Report>, at: Timestamp, steps: &[Step]| assert_eq!(judge(&c, None, report.as_ref(), at).steps, steps, "{report:?}");
+    let check =
+        |report: Option<Report>, at: Timestamp, steps: &[Step]| assert_eq!(judge(&c, None, report.as_ref(), at).steps, steps, "{report:?}");
     check(Some(report(None, None, T0)), T0, &[]);
     check(Some(report(Some(VerifiedBy::Txt), None, T0)), T0, &[Step::Verify(VerifiedBy::Txt)]);
-    check(Some(report(Some(VerifiedBy::Mx), Some(Address::Present), T0)), T0, &[Step::Verify(VerifiedBy::Mx), Step::Activate]);
-    check(Some(report(Some(VerifiedBy::Txt), Some(Address::NullMx), T0)), T0, &[Step::Verify(VerifiedBy::Txt)]);
+    check(
+        Some(report(Some(VerifiedBy::Mx), Some(Address::Present), T0)),
+        T0,
+        &[Step::Verify(VerifiedBy::Mx), Step::Activate],
+    );
+    check(
+        Some(report(Some(VerifiedBy::Txt), Some(Address::NullMx), T0)),
+        T0,
+        &[Step::Verify(VerifiedBy::Txt)],
+    );
     let end = T0.after(LAPSE);
     check(Some(report(None, None, end)), end, &[Step::Lapse]);
     // Proven in the last moment is proven.
-    check(Some(report(Some(VerifiedBy::Txt), None, end)), end, &[Step::Verify(VerifiedBy::Txt)]);
+    check(
+        Some(report(Some(VerifiedBy::Txt), None, end)),
+        end,
+        &[Step::Verify(VerifiedBy::Txt)],
+    );
 }
 
 #[test]
@@ -96,16 +116,31 @@ fn lost_proofs_and_new_name_servers_alert_once() {
     let lost = report(None, Some(Address::Present), T0);
     assert_eq!(judge(&c, Some(&had), Some(&lost), T0).steps, [Step::AlertProofLost]);
     assert_eq!(judge(&c, Some(&lost), Some(&lost), T0.after(HOUR)).steps, []);
-    let unsure = Report { is_certain: false, ..lost.clone() };
+    let unsure = Report {
+        is_certain: false,
+        ..lost.clone()
+    };
     assert_eq!(judge(&c, Some(&had), Some(&unsure), T0).steps, []);
-    let moved = Report { name_servers: vec!["ns2.example".into()], ..report(Some(VerifiedBy::Txt), Some(Address::Present), T0) };
-    let alert = Step::AlertNameServers { before: vec!["ns1.example".into()], after: vec!["ns2.example".into()] };
+    let moved = Report {
+        name_servers: vec!["ns2.example".into()],
+        ..report(Some(VerifiedBy::Txt), Some(Address::Present), T0)
+    };
+    let alert = Step::AlertNameServers {
+        before: vec!["ns1.example".into()],
+        after: vec!["ns2.example".into()],
+    };
     assert_eq!(judge(&c, Some(&had), Some(&moved), T0).steps, [alert]);
 }
 
 #[test]
 fn a_grace_ends_at_its_time() {
     let c = claim(DomainState::Deleting);
-    assert_eq!(judge(&c, None, None, T0), Judgement { steps: Vec::new(), next: T0.after(DAY) });
+    assert_eq!(
+        judge(&c, None, None, T0),
+        Judgement {
+            steps: Vec::new(),
+            next: T0.after(DAY)
+        }
+    );
     assert_eq!(judge(&c, None, None, T0.after(DAY)).steps, [Step::Purge]);
 }
