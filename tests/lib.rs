@@ -224,6 +224,8 @@ impl World {
 
     /// Moves the clock in ten steps: for times in which nothing happens whose order matters.
     pub async fn skip(&self, time: Duration) {
+        // The server first sees what came before.
+        tokio::time::sleep(Duration::from_millis(10)).await;
         for _ in 0..10 {
             self.clock.advance(time / 10);
             tokio::time::sleep(Duration::from_millis(3)).await;

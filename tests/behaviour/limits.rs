@@ -653,7 +653,7 @@ async fn idle() {
     client.send(b"still there\r\n").await.unwrap();
     world.skip(Duration::from_secs(178)).await;
     client.send(b"and now no more\r\n").await.unwrap();
-    world.skip(Duration::from_secs(182)).await;
+    world.skip(Duration::from_secs(190)).await;
     assert_refused(&client.reply().await.unwrap(), TEXT);
     client.reply().await.expect_err("closed");
 

@@ -202,7 +202,7 @@ async fn delay_warning() {
         .unwrap();
     let by_domain = world.send("by-domain", &["u@a.example"]).await;
     world.entry(&by_domain, "waits", |e| e["attempts"] == 1).await;
-    world.pass(minutes(75)).await;
+    world.pass(minutes(90)).await;
     world.eventually("the domain's", async || warned(&by_domain).await == 1).await;
     world.pass(minutes(180)).await;
     world.eventually("the tenant's", async || warned(&by_tenant).await == 1).await;
