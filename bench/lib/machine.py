@@ -269,6 +269,16 @@ def busy_seconds():
     return (v[0] + v[1] + v[2] + v[5] + v[6]) / TICKS
 
 
+def wait_until_quiet(seconds, limit=0.3):
+    """Waits, `seconds` at most, for a second in which the machine used less than `limit` cores."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        before, start = busy_seconds(), time.monotonic()
+        time.sleep(1)
+        if (busy_seconds() - before) / (time.monotonic() - start) < limit:
+            return
+
+
 def flushes(path):
     """Flushes of the disk below `path` until now; None when it is no plain disk."""
     device = os.stat(path).st_dev
