@@ -305,9 +305,9 @@ async fn a_name_needs_an_address() {
     .await;
     let made = claim(&world, "c.example").await.unwrap();
     let token = made["txt_record"].as_str().unwrap().to_owned();
-    world
-        .dns
-        .change(|zone| drop(zone.add("c.example", "TXT", &format!("\"{token}\"")).clone()));
+    world.dns.change(|zone| {
+        zone.add("c.example", "TXT", &format!("\"{token}\""));
+    });
     let path = "/tenants/alpha/domains/c.example";
     let check = async || {
         world.clock.advance(Duration::from_secs(61));
@@ -318,22 +318,23 @@ async fn a_name_needs_an_address() {
         (&seen["state"], &seen["label_ja"], &seen["report"]["address"]),
         (&json!("verified"), &json!("設定が必要"), &json!("absent"))
     );
-    world.dns.change(|zone| drop(zone.add("c.example", "A", "192.0.2.1").clone()));
+    world.dns.change(|zone| {
+        zone.add("c.example", "A", "192.0.2.1");
+    });
     let seen = check().await;
     assert_eq!(
         (&seen["state"], &seen["label_en"]),
         (&json!("active"), &json!("Completed")),
         "{seen}"
     );
-    world.dns.change(|zone| drop(zone.add("c.example", "FAULT", "servfail").clone()));
+    world.dns.change(|zone| {
+        zone.add("c.example", "FAULT", "servfail");
+    });
     assert_eq!(check().await["state"], "active", "a DNS failure changes nothing");
     world.dns.change(|zone| {
-        drop(
-            zone.remove("c.example")
-                .add("c.example", "MX", "0 .")
-                .add("c.example", "NS", "ns.example.")
-                .clone(),
-        )
+        zone.remove("c.example")
+            .add("c.example", "MX", "0 .")
+            .add("c.example", "NS", "ns.example.");
     });
     let seen = check().await;
     assert_eq!(
@@ -378,12 +379,9 @@ async fn one_holder() {
         .unwrap();
     let token = made["txt_record"].as_str().unwrap().to_owned();
     world.dns.change(|zone| {
-        drop(
-            zone.remove("b.example")
-                .add("b.example", "NS", "ns.example.")
-                .add("b.example", "TXT", &format!("\"{token}\""))
-                .clone(),
-        )
+        zone.remove("b.example")
+            .add("b.example", "NS", "ns.example.")
+            .add("b.example", "TXT", &format!("\"{token}\""));
     });
     let proven = ask(&beta, "POST", "/tenants/beta/domains/b.example/check", json!({}))
         .await

@@ -96,11 +96,8 @@ async fn by_txt() {
     }
     zone(&world, &[]);
     world.dns.change(|zone| {
-        drop(
-            zone.add("_mitsuke.a.example", "TXT", &format!("\"{record}\""))
-                .add("www.a.example", "TXT", &format!("\"{record}\""))
-                .clone(),
-        )
+        zone.add("_mitsuke.a.example", "TXT", &format!("\"{record}\""))
+            .add("www.a.example", "TXT", &format!("\"{record}\""));
     });
     assert_eq!(check(&world, &owner).await["state"], "unverified", "a sub-domain is another name");
 
