@@ -330,6 +330,11 @@ pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, 
 /// # Errors
 /// As [`patched`].
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
+    // serde reads a list as a structure too: `[]` would be a document without a single setting.
+    if !value.is_object() {
+        let problem = config::Problem::new(at, config::ProblemKind::Malformed, "an object in braces is expected here");
+        return Err(Problem::checked(vec![problem]));
+    }
     serde_json::from_value(value).map_err(|e| {
         let text = e.to_string();
         let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
