@@ -230,10 +230,24 @@ fn render(house: &House, lang: Lang, style: &str, reference: &str, refusal: Opti
 fn without_addresses(reply: &str) -> String {
     // A quoted local part may hold brackets of its own, so the address ends at the last one before the words that follow it.
     let (head, tail) = reply.split_at(reply.rfind(">: ").map_or(0, |at| at + 1));
-    match head.split_once('<') {
-        Some((before, _)) => format!("{before}<…>{tail}"),
-        None => reply.to_owned(),
+    let mut out = String::with_capacity(reply.len());
+    if let Some((before, _)) = head.split_once('<') {
+        out.push_str(before);
+        out.push_str("<…>");
     }
+    let mut inside = false;
+    for c in tail.chars() {
+        match c {
+            '<' => {
+                inside = true;
+                out.push_str("<…>");
+            }
+            '>' if inside => inside = false,
+            c if !inside => out.push(c),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// Text as HTML text or attribute.
@@ -259,6 +273,7 @@ mod tests {
     #[test]
     fn addresses_are_hidden_and_text_is_escaped() {
         assert_eq!(without_addresses("550 5.1.1 <taro@example.com>: no <b>"), "550 5.1.1 <…>: no <…>");
+        assert_eq!(without_addresses("554 5.7.1 <\"a<b>c\"@example.com>: Rejected: X."), "554 5.7.1 <…>: Rejected: X.");
         assert_eq!(escape("<a href='x'>&\"</a>"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;&lt;/a&gt;");
     }
 
