@@ -232,6 +232,21 @@ impl World {
         }
     }
 
+    /// As [`World::eventually`], while the clock goes on by a second now and then: for what an engine does that looks around every few
+    /// seconds, and may have begun its rest just before the clock was moved.
+    pub async fn soon(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        for round in 1..=600 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if round % 10 == 0 {
+                self.clock.advance(Duration::from_secs(1));
+            }
+        }
+        panic!("not within a minute: {what}");
+    }
+
     /// Moves the clock in steps, so that everything due in between happens in order.
     pub async fn pass(&self, time: Duration) {
         let step = Duration::from_secs(1).max(time / 200);

@@ -206,16 +206,14 @@ async fn end() {
     assert_eq!(ask(&world.owner, "GET", PATH, json!(null)).await.unwrap()["state"], "deleting");
     world.pass(Duration::from_secs(120)).await;
     world
-        .eventually("the domain is purged", async || {
+        .soon("the domain is purged", async || {
             ask(&world.owner, "GET", PATH, json!(null)).await.is_err()
         })
         .await;
     assert_problem(ask(&world.owner, "GET", PATH, json!(null)).await, 404, "not-found");
     let settings = ask(&world.owner, "GET", "/settings/alpha", json!(null)).await.unwrap();
     assert!(settings["document"]["domains"].as_object().unwrap().is_empty(), "{settings}");
-    world
-        .eventually("tracking of the domain is purged", async || found().await == 0)
-        .await;
+    world.soon("tracking of the domain is purged", async || found().await == 0).await;
     let log = ask(&world.owner, "GET", "/audit?action=domain.purged", json!(null)).await.unwrap();
     assert_eq!(log["items"][0]["object"], DOMAIN, "{log}");
     assert_refused(

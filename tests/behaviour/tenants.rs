@@ -505,7 +505,7 @@ async fn closing_and_deleted() {
     );
     world.pass(Duration::from_secs(120)).await;
     world
-        .eventually("the tenant is deleted", async || {
+        .soon("the tenant is deleted", async || {
             ask(&world.operator, "GET", "/tenants/alpha", json!(null)).await.unwrap()["state"] == "deleted"
         })
         .await;
