@@ -213,7 +213,9 @@ async fn peer_outbound() {
 
     let row = |domain: &str, level: &str| json!({"domain": domain, "level": level});
     let pinned = json!({"domain": "*", "level": "pinned", "pins": [stranger.pin]});
-    let cases: Vec<(&str, Value, Value, Option<PeerTls>, &str, &str, &str)> = vec![
+    // What, rows of the tenant and of the domain, what the host offers, to where; outcome and policy.
+    type Case<'a> = (&'a str, Value, Value, Option<PeerTls>, &'a str, &'a str, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             "nothing said, nothing offered",
             json!([]),
