@@ -214,7 +214,7 @@ async fn outcome(world: &World, hop: &Peer, what: &str) -> (String, Value) {
 
 /// Every level against next hops with a believed certificate, a self-signed one and none; DANE is refused until it is there.
 /// covers: domains/4.1/tls
-/// refuses: domains/7/tls-peer-outbound
+/// refuses: domains/4.1/tls
 #[tokio::test]
 async fn tls_levels() {
     let believed = PeerTls::new(&["hop.far.example"]);

@@ -185,6 +185,7 @@ async fn send_out(world: &World, to: &str) -> (Value, String) {
 
 /// Levels by recipient domain for what goes by MX; DANE and MTA-STS are refused until they are there.
 /// covers: domains/7/tls-peer-outbound
+/// refuses: domains/7/tls-peer-outbound
 #[tokio::test]
 async fn peer_outbound() {
     let believed = PeerTls::new(&["hop.far.example"]);
