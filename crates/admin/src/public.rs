@@ -273,7 +273,10 @@ mod tests {
     #[test]
     fn addresses_are_hidden_and_text_is_escaped() {
         assert_eq!(without_addresses("550 5.1.1 <taro@example.com>: no <b>"), "550 5.1.1 <…>: no <…>");
-        assert_eq!(without_addresses("554 5.7.1 <\"a<b>c\"@example.com>: Rejected: X."), "554 5.7.1 <…>: Rejected: X.");
+        assert_eq!(
+            without_addresses("554 5.7.1 <\"a<b>c\"@example.com>: Rejected: X."),
+            "554 5.7.1 <…>: Rejected: X."
+        );
         assert_eq!(escape("<a href='x'>&\"</a>"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;&lt;/a&gt;");
     }
 

@@ -102,6 +102,7 @@ pub struct ActionOrder {
     #[serde(default)]
     pub entries: Vec<EntryName>,
     /// Or all that match.
+    #[serde(default, deserialize_with = "known_conditions")]
     pub filter: Option<FilterParams>,
     /// `reroute`: `host:port`.
     pub next_hop: Option<String>,
@@ -112,6 +113,37 @@ pub struct ActionOrder {
     /// Only count.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A filter of an action. A misspelt condition would make it about everything, so it is refused, as is a filter without any condition.
+fn known_conditions<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<FilterParams>, D::Error> {
+    use serde::de::Error;
+    const KNOWN: [&str; 8] = [
+        "tenant",
+        "domain",
+        "queue_id",
+        "sender",
+        "reason",
+        "next_hop",
+        "state",
+        "older_than_s",
+    ];
+    let Some(mut given) = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(input)? else {
+        return Ok(None);
+    };
+    if let Some(unknown) = given.keys().find(|k| !KNOWN.contains(&k.as_str())) {
+        return Err(D::Error::custom(format!(
+            "unknown condition {unknown:?}; known: {}",
+            KNOWN.join(", ")
+        )));
+    }
+    given.retain(|_, value| !value.is_null());
+    if !given.keys().any(|k| k != "tenant") {
+        return Err(D::Error::custom(
+            "a filter needs a condition beside the tenant: without one it would be about everything",
+        ));
+    }
+    serde_json::from_value(given.into()).map(Some).map_err(D::Error::custom)
 }
 
 /// What became of an action.
@@ -517,7 +549,9 @@ async fn pause_owner(admin: &Admin, caller: &Caller, tenant: &str, access: Permi
 /// What is paused, written as the queue compares it: a domain in A-labels, a next hop as `host:port`.
 fn pause_subject(kind: pause::PauseKind, text: &str) -> Result<String, Problem> {
     match kind {
-        pause::PauseKind::Domain => Ok(mail::Domain::parse(text.trim()).map_err(|e| Problem::malformed(e.to_string()))?.to_string()),
+        pause::PauseKind::Domain => Ok(mail::Domain::parse(text.trim())
+            .map_err(|e| Problem::malformed(e.to_string()))?
+            .to_string()),
         pause::PauseKind::NextHop => actions::next_hop_subject(text).map_err(Problem::from),
     }
 }
@@ -613,4 +647,19 @@ pub(crate) async fn resume(
     admin.refresh().await?;
     admin.desk.queue.look_anew();
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_or_empty_filter_is_refused() {
+        let order = |filter: &str| serde_json::from_str::<ActionOrder>(&format!("{{\"action\":\"discard\",\"filter\":{filter}}}"));
+        assert!(order("{\"domain\":\"a.example\"}").is_ok_and(|o| o.filter.is_some_and(|f| f.domain.as_deref() == Some("a.example"))));
+        assert!(order("null").is_ok_and(|o| o.filter.is_none()));
+        for bad in ["{\"domian\":\"a.example\"}", "{}", "{\"tenant\":\"alpha\"}", "{\"domain\":null}"] {
+            assert!(order(bad).is_err(), "{bad}");
+        }
+    }
 }

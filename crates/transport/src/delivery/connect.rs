@@ -179,8 +179,16 @@ async fn connect(
         format!("{} has no address", candidate.host),
     );
     let (mut own, mut forbidden) = (0, 0);
-    let of_node = if candidate.sources.is_empty() { of_this_machine(&desk.node.delivering_addresses) } else { Vec::new() };
-    let pool = if candidate.sources.is_empty() { &of_node } else { &candidate.sources };
+    let of_node = if candidate.sources.is_empty() {
+        of_this_machine(&desk.node.delivering_addresses)
+    } else {
+        Vec::new()
+    };
+    let pool = if candidate.sources.is_empty() {
+        &of_node
+    } else {
+        &candidate.sources
+    };
     for address in addresses {
         let source = source_for(pool, *address, turn);
         match desk.guard.connect(*address, source, limit, &desk.clock).await {
@@ -212,7 +220,11 @@ async fn connect(
 
 /// `delivering_addresses` that can be sent from: behind an address translation the public ones stand in the node file for SPF and PTR alone.
 fn of_this_machine(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    addresses.iter().copied().filter(|a| std::net::UdpSocket::bind((*a, 0)).is_ok()).collect()
+    addresses
+        .iter()
+        .copied()
+        .filter(|a| std::net::UdpSocket::bind((*a, 0)).is_ok())
+        .collect()
 }
 
 /// A local address of the pool that fits the family of the target.

@@ -82,10 +82,12 @@ pub struct Rows {
 #[must_use]
 pub fn plan(live: &Live, direction: Direction, sender_domain: Option<&str>, entry: &Entry) -> Plan {
     let tenant = live.tenants.get(&entry.tenant).map(Arc::as_ref);
-    if let Some(forced) = entry.forced_next_hop.as_deref() {
-        return forced_candidate(forced).map_or(Plan::NoRoute, |c| Plan::Forced(Arc::new(c)));
-    }
     let own_domain = entry.recipient.domain().and_then(|name| tenant.and_then(|t| t.domains.get(name)));
+    if let Some(forced) = entry.forced_next_hop.as_deref() {
+        let level = regular_level(live, tenant, own_domain.map(|d| &d.settings), direction, sender_domain, entry);
+        let min = outbound::tls_min(&live.system, tenant);
+        return forced_candidate(forced, level, min).map_or(Plan::NoRoute, |c| Plan::Forced(Arc::new(c)));
+    }
     match direction {
         Direction::Inbound => match own_domain {
             Some(domain) => rows_plan(entry.tenant, &domain.settings, &entry.recipient, domain.name.as_str()),
@@ -215,12 +217,50 @@ pub fn parse_next_hop(text: &str) -> Option<(String, u16)> {
     mail::Domain::parse(host).ok().map(|d| (d.as_str().to_owned(), port))
 }
 
-fn forced_candidate(text: &str) -> Option<Candidate> {
+/// The TLS level that the mail would have had on its usual way: another host does not make a weaker protection good enough.
+fn regular_level(
+    live: &Live,
+    tenant: Option<&config::LiveTenant>,
+    own_domain: Option<&DomainDocument>,
+    direction: Direction,
+    sender_domain: Option<&str>,
+    entry: &Entry,
+) -> TlsLevel {
+    match own_domain.filter(|_| direction != Direction::Outbound) {
+        Some(domain) => {
+            let rows = groups(domain, &entry.recipient).into_iter().flatten();
+            let levels = rows.filter_map(|row| domain.inbound_servers.get(row)).map(TlsLevel::of_row);
+            levels.max_by_key(strength).unwrap_or(TlsLevel::Opportunistic)
+        }
+        None => match outbound::plan(&live.system, tenant, sender_domain, &entry.recipient) {
+            OutboundPlan::Mx { tls, .. } | OutboundPlan::Literal { tls, .. } => tls.level,
+            OutboundPlan::Smarthost(candidate) => candidate.tls.level.clone(),
+        },
+    }
+}
+
+fn strength(level: &TlsLevel) -> u8 {
+    match level {
+        TlsLevel::None => 0,
+        TlsLevel::Opportunistic => 1,
+        TlsLevel::Encrypted => 2,
+        TlsLevel::Verified => 3,
+        TlsLevel::Pinned(_) => 4,
+    }
+}
+
+/// A next hop chosen by a person. In clear only where the usual way allows it; pins belong to the usual host, so another one must be verified.
+fn forced_candidate(text: &str, level: TlsLevel, min: config::document::TlsMin) -> Option<Candidate> {
     let (host, port) = parse_next_hop(text)?;
+    let (level, source) = match level {
+        TlsLevel::None | TlsLevel::Opportunistic => (TlsLevel::Opportunistic, "opportunistic, re-routed"),
+        TlsLevel::Encrypted => (TlsLevel::Encrypted, "encrypted, re-routed"),
+        TlsLevel::Verified | TlsLevel::Pinned(_) => (TlsLevel::Verified, "verified, re-routed"),
+    };
     let tls = TlsPolicy {
-        level: TlsLevel::Opportunistic,
-        min: config::document::TlsMin::Tls12,
-        source: "opportunistic, re-routed".into(),
+        level,
+        min,
+        source: source.into(),
     };
     Some(Candidate {
         route: "re-routed".into(),

@@ -88,11 +88,13 @@ impl Session {
     /// The answer to a wrong secret, an unknown name, a lock, an expired credential.
     pub(super) fn login_failed(&mut self, user: &str) -> Answer {
         if let Some(question) = self.scram.take() {
-            // Counts as a failure for lock-out; the door answers "wrong" to it in any case.
+            // Counts as a failure for lock-out; the door answers "wrong" to it in any case. Lock-out counts a wrong secret once, however
+            // often a device repeats it; what was tried here is not known, so each try counts as another.
+            let tried = self.desk.clock.monotonic().as_nanos().to_be_bytes();
             let _ = self
                 .desk
                 .relay
-                .finish_scram(*question, ScramProof::Wrong(user.as_bytes()), self.connection.ip(), self.desk.now());
+                .finish_scram(*question, ScramProof::Wrong(&tried), self.connection.ip(), self.desk.now());
         }
         let detail = format!("login {}", header::printable(user, LOGIN_CHARS_MAX));
         self.refusal(&Refusal::new(Reason::AuthFailed).with_detail(detail), None, None)

@@ -40,6 +40,8 @@ impl Session {
             SenderDomain::Good => {}
             SenderDomain::Missing => transaction.sender_missing = true,
             SenderDomain::Refused(refusal) => {
+                // A refused sender counts as a message of this connection: otherwise one session could ask DNS for ever.
+                self.messages += 1;
                 let tenant = transaction.sender_tenant();
                 self.transaction = Some(transaction);
                 let answer = self.refusal(&refusal, tenant, None);

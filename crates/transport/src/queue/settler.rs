@@ -140,9 +140,10 @@ async fn one_by_one(desk: &Desk, settlements: Vec<Settlement>, error: StoreError
         return Err(error);
     }
     for settlement in settlements {
-        let queue_id = settlement.queue_id;
-        if let Err(error) = desk.store.mail.settle(vec![settlement]).await {
-            tracing::error!(%error, %queue_id, "an outcome cannot be written");
+        // What passes is waited out here too: an outcome that is not written would be attempted again.
+        match Box::pin(persist(desk, vec![settlement])).await {
+            Ok(()) | Err(StoreError::Data(_) | StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())

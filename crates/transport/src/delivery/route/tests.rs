@@ -1,5 +1,5 @@
 use super::*;
-use config::document::{OutboundLevel, OutboundRoute, PeerOutbound, RouteTarget};
+use config::document::{OutboundLevel, OutboundRoute, PeerOutbound, RouteTarget, ServerTls};
 use config::{DomainState, LiveDomain, LiveTenant, TenantDocument, TenantState};
 use mail::{Domain, LaneId, Notify, QueueId, Timestamp};
 use std::collections::HashMap;
@@ -193,6 +193,29 @@ fn forced_next_hops() {
     for bad in ["", ":25", "mx.example:0", "mx.example:x", "[zz]:25", "a b:25", "2001:db8::1"] {
         check(bad, None);
     }
+}
+
+#[test]
+fn a_forced_next_hop_keeps_the_protection() {
+    let of = |tls: ServerTls| {
+        let mut domain = reference_rows();
+        for row in &mut domain.inbound_servers {
+            row.tls = tls;
+        }
+        let live = live(domain, TenantDocument::default());
+        let forced = Entry {
+            forced_next_hop: Some("other.example:25".into()),
+            ..entry("a@example.com")
+        };
+        match plan(&live, Direction::Inbound, None, &forced) {
+            Plan::Forced(candidate) => candidate.tls.level.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(of(ServerTls::None), TlsLevel::Opportunistic);
+    assert_eq!(of(ServerTls::Encrypted), TlsLevel::Encrypted);
+    assert_eq!(of(ServerTls::Verified), TlsLevel::Verified);
+    assert_eq!(of(ServerTls::Pinned), TlsLevel::Verified);
 }
 
 #[test]
