@@ -6,7 +6,8 @@
 use crate::client::{Api, Door};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 mod audit;
 mod credential;
@@ -45,13 +46,14 @@ pub struct Cli {
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
 struct DoorArgs {
-    /// Socket of the server on this host (its owner is the operator).
+    /// Socket of the server on this host (its owner is the operator); without it `data/control.sock` and `/var/lib/mitsuke/control.sock`
+    /// are looked for.
     #[arg(long, global = true, env = "MITSUKE_SOCKET", value_name = "FILE")]
     socket: Option<PathBuf>,
     /// Address of the API, such as https://mail.example:8443.
     #[arg(long, global = true, env = "MITSUKE_URL")]
     url: Option<String>,
-    /// API key; without it the file `mitsuke/key` in your configuration folder is read.
+    /// API key; without it, for a URL, the file `mitsuke/key` in your configuration folder is read.
     #[arg(long, global = true, env = "MITSUKE_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Tenant, when the key is the operator's or the socket is used.
@@ -142,23 +144,35 @@ impl Session {
 }
 
 impl DoorArgs {
-    fn door(&self) -> Result<Door> {
-        if let Some(url) = &self.url {
-            let key = match &self.key {
-                Some(key) => key.clone(),
+    /// The API. What the command line says goes before what the environment says; an empty variable counts as none.
+    /// A key that is given goes with the socket too, except with `--socket` alone: that is the operator.
+    fn api(&self) -> Result<Api> {
+        let url = self.url.as_deref().filter(|url| !url.is_empty());
+        let socket = self.socket.as_deref().filter(|socket| !socket.as_os_str().is_empty());
+        let key = self.key.as_deref().filter(|key| !key.is_empty());
+        let is_socket_typed = is_typed(socket.map(Path::as_os_str), "MITSUKE_SOCKET");
+        if let Some(url) = url.filter(|url| !is_socket_typed || is_typed(Some(OsStr::new(url)), "MITSUKE_URL")) {
+            let key = match key {
+                Some(key) => key.to_owned(),
                 None => stored_key()?
                     .context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
             };
-            return Ok(Door::Url {
+            return Ok(Api::new(Door::Url {
                 url: url.trim_end_matches('/').to_owned(),
                 key,
-            });
+            }));
         }
-        if let Some(socket) = &self.socket {
-            return Ok(Door::Socket(socket.clone()));
-        }
-        Ok(Door::Socket(default_socket()))
+        let api = Api::new(Door::Socket(socket.map_or_else(default_socket, Path::to_owned)));
+        Ok(match key {
+            Some(key) if !is_socket_typed || is_typed(Some(OsStr::new(key)), "MITSUKE_KEY") => api.with_key(key),
+            _ => api,
+        })
     }
+}
+
+/// Whether an option was given on the command line, not by its environment variable.
+fn is_typed(value: Option<&OsStr>, variable: &str) -> bool {
+    value.is_some() && value != std::env::var_os(variable).as_deref()
 }
 
 /// The first of the usual sockets that is there.
@@ -166,6 +180,7 @@ fn default_socket() -> PathBuf {
     let usual = [
         PathBuf::from("run/demo/data/control.sock"),
         PathBuf::from("data/control.sock"),
+        PathBuf::from("/var/lib/mitsuke/control.sock"),
         PathBuf::from("/run/mitsuke/control.sock"),
     ];
     usual
@@ -207,7 +222,7 @@ pub fn run(cli: Cli) -> Result<()> {
         other => other,
     };
     let context = Session {
-        api: Api::new(cli.door.door()?),
+        api: cli.door.api()?,
         output: Output::new(cli.json),
         tenant: cli.door.tenant,
     };

@@ -145,7 +145,13 @@ impl Api {
         if status.is_success() {
             Ok(bytes.to_vec())
         } else {
-            Err(problem(status, &bytes).into())
+            let mut problem = problem(status, &bytes);
+            if status == StatusCode::FORBIDDEN && key.is_none() {
+                problem.detail.push_str(
+                    " (this is the local socket, without a key: give --key, or --url and a key, to act as someone of the tenant)",
+                );
+            }
+            Err(problem.into())
         }
     }
 

@@ -88,7 +88,9 @@ pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
     let _sink = start_sink(sink, &folder.join("inbox"))?;
     on_mail_thread(async {
         let socket = node.control_socket.clone();
-        let running = compose::start(node, Clock::system()).await?;
+        let running = compose::start(node, Clock::system())
+            .await
+            .context("does another demonstration run? stop it, or give this one another --port and --dir")?;
         let operator = Api::new(Door::Socket(socket.clone()));
         println!(
             "Mitsuke runs in {} ({}).\n",

@@ -1,7 +1,7 @@
 //! `mitsuke domain …`
 
 use super::Session;
-use super::output::Column;
+use super::output::{Column, Output};
 use super::query::{escaped, with_query};
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -26,7 +26,7 @@ const FIELDS: &[Column] = &[
     ("claim lapses at", "lapses_at"),
     ("purged at", "purge_at"),
     ("last look at DNS", "checked_at"),
-    ("found", "report"),
+    ("found", "found"),
     ("warnings", "warnings"),
     ("recipient check", "settings.recipient_mode"),
     ("outbound", "settings.outbound_enabled"),
@@ -119,27 +119,27 @@ impl DomainCommand {
         match self {
             Self::Add { name, settings } => {
                 let settings: Value = serde_json::from_str(&settings).context("--settings is no JSON")?;
-                output.fields(&api.post(&base, &json!({"name": name, "settings": settings})).await?, FIELDS)
+                show(output, &api.post(&base, &json!({"name": name, "settings": settings})).await?)
             }
             Self::List { cursor } => output.rows(&api.get(&with_query(&base, &[("cursor", cursor)])).await?, COLUMNS),
-            Self::Show { name } => output.fields(&api.get(&path(&name)).await?, FIELDS),
+            Self::Show { name } => show(output, &api.get(&path(&name)).await?),
             Self::Set { name, patch: text, reason } => {
                 let (at, body) = patch(&name, serde_json::from_str(&text).context("the patch is no JSON")?, &reason);
-                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+                show(output, &api.json(Method::PATCH, &at, Some(&body)).await?)
             }
-            Self::Check { name } => output.fields(&api.post(&format!("{}/check", path(&name)), &json!({})).await?, FIELDS),
-            Self::Token { name } => output.fields(&api.post(&format!("{}/token", path(&name)), &json!({})).await?, FIELDS),
-            Self::Confirm { name, reason } => output.fields(
+            Self::Check { name } => show(output, &api.post(&format!("{}/check", path(&name)), &json!({})).await?),
+            Self::Token { name } => show(output, &api.post(&format!("{}/token", path(&name)), &json!({})).await?),
+            Self::Confirm { name, reason } => show(
+                output,
                 &api.post(&format!("{}/confirm", path(&name)), &json!({"reason": reason})).await?,
-                FIELDS,
             ),
             Self::Disable { name } => {
                 let (at, body) = patch(&name, json!({"disabled": true}), "disabled");
-                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+                show(output, &api.json(Method::PATCH, &at, Some(&body)).await?)
             }
             Self::Enable { name } => {
                 let (at, body) = patch(&name, json!({"disabled": false}), "enabled");
-                output.fields(&api.json(Method::PATCH, &at, Some(&body)).await?, FIELDS)
+                show(output, &api.json(Method::PATCH, &at, Some(&body)).await?)
             }
             Self::Delete { name, confirm: None, .. } => {
                 let told = api.get(&format!("{}/before-deletion", path(&name))).await?;
@@ -171,7 +171,59 @@ impl DomainCommand {
                     &format!("{name}: deletion begun. Until the end of the grace `mitsuke domain restore {name}` brings it back."),
                 )
             }
-            Self::Restore { name } => output.fields(&api.post(&format!("{}/restore", path(&name)), &json!({})).await?, FIELDS),
+            Self::Restore { name } => show(output, &api.post(&format!("{}/restore", path(&name)), &json!({})).await?),
         }
+    }
+}
+
+/// A domain, with what DNS said in words; `--json` shows the report as it is.
+fn show(output: Output, domain: &Value) -> Result<()> {
+    if output.is_json() {
+        return output.value(domain);
+    }
+    let mut domain = domain.clone();
+    domain["found"] = answers(&domain["report"]).into();
+    output.fields(&domain, FIELDS)
+}
+
+/// `mx at ns1.example: 10 a.example`, for each record that was asked for.
+fn answers(report: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let servers = report["servers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut told: Vec<String> = servers
+        .iter()
+        .map(|row| {
+            let found = row["found"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let found = found.iter().filter_map(text).collect::<Vec<_>>().join(" | ");
+            let what = text(&row["error"]).unwrap_or(if found.is_empty() { "nothing".into() } else { found });
+            let name = |field: &str| text(&row[field]).unwrap_or_default();
+            format!("{} at {}: {what}", name("record").to_uppercase(), name("server"))
+        })
+        .collect();
+    told.extend(text(&report["error"]));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dns_said_is_told_in_words() {
+        let report = json!({"error": null, "servers": [
+            {"record": "txt", "server": "ns1.example", "found": [], "error": null},
+            {"record": "mx", "server": "ns1.example", "found": ["10 a.example", "20 b.example"], "error": null},
+            {"record": "mx", "server": "ns2.example", "found": [], "error": "no answer"},
+        ]});
+        assert_eq!(
+            answers(&report),
+            [
+                "TXT at ns1.example: nothing",
+                "MX at ns1.example: 10 a.example | 20 b.example",
+                "MX at ns2.example: no answer"
+            ]
+        );
+        assert_eq!(answers(&json!({"error": "no such name"})), ["no such name"]);
+        assert!(answers(&Value::Null).is_empty());
     }
 }

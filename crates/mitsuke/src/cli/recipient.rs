@@ -32,7 +32,8 @@ const VERSIONS: &[Column] = &[
 /// Recipient lists.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecipientCommand {
-    /// Import a CSV file (column `address` required): all or nothing.
+    /// Import a CSV file: all or nothing. The first line names the columns: address (required), `display_name`, aliases, groups, manager,
+    /// language, enabled.
     Import {
         /// Domain.
         domain: String,

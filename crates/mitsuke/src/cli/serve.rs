@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use config::Node;
 use net::clock::Clock;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +33,7 @@ pub(crate) struct Demo {
     /// Folder of the demonstration; its data stay there.
     #[arg(long, default_value = "run/demo")]
     dir: PathBuf,
-    /// First port of eight (0: any free ones).
+    /// First port of seven (0: any free ones).
     #[arg(long, default_value_t = 2525)]
     port: u16,
     /// Stop after the samples instead of serving on.
@@ -75,6 +76,7 @@ pub(crate) fn log() {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
     );
@@ -137,6 +139,7 @@ impl Check {
                 println!("{}: nothing to mend", self.config.display());
                 Ok(())
             }
+            1 => bail!("1 problem"),
             n => bail!("{n} problems"),
         }
     }
@@ -157,6 +160,7 @@ fn log_quietly() {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
     );

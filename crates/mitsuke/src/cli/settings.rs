@@ -113,9 +113,27 @@ impl SettingsCommand {
             ),
             Self::Diff { from, to, .. } => {
                 let query = [("from", Some(from.to_string())), ("to", to.map(|t| t.to_string()))];
-                output.rows(&api.get(&with_query(&format!("{path}/difference"), &query)).await?, DIFFERENCE)
+                let told = api.get(&with_query(&format!("{path}/difference"), &query)).await?;
+                output.rows(&if output.is_json() { told } else { shortened(told) }, DIFFERENCE)
             }
             Self::Restore { revision, .. } => saved(&api.post(&format!("{path}/revisions/{revision}/restore"), &json!({})).await?),
         }
     }
+}
+
+/// Longer values are cut in tables; `--json` shows them whole.
+const VALUE_CHARS_MAX: usize = 60;
+
+fn shortened(mut told: Value) -> Value {
+    let rows = if told.is_array() { Some(&mut told) } else { told.get_mut("items") };
+    for row in rows.and_then(Value::as_array_mut).into_iter().flatten() {
+        for side in ["old", "new"] {
+            let Some(value) = row.get_mut(side) else { continue };
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if text.chars().count() > VALUE_CHARS_MAX {
+                *value = (text.chars().take(VALUE_CHARS_MAX).collect::<String>() + "…").into();
+            }
+        }
+    }
+    told
 }

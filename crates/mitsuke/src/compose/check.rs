@@ -40,7 +40,11 @@ pub fn machine(node: &Node) -> Vec<Problem> {
                     roots: roots.clone(),
                 };
                 if let Err(e) = ServerTls::load(settings, now()) {
-                    tell(&format!("tls.files[{i}]"), ProblemKind::Malformed, e.to_string());
+                    tell(
+                        &format!("tls.files[{i}]"),
+                        ProblemKind::Malformed,
+                        format!("{:#}", anyhow::Error::from(e)),
+                    );
                 }
             }
         }
