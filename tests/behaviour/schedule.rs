@@ -185,7 +185,7 @@ async fn delay_warning() {
     // It comes with an attempt: the clock goes on slowly enough for each to end in its time.
     let soon = async |what: &str, reply: &str| {
         let is_told = async || {
-            world.skip(minutes(2)).await;
+            world.skip(minutes(5)).await;
             warned(reply).await == 1
         };
         world.eventually(what, is_told).await;
