@@ -6,7 +6,7 @@ GROUP ?= relay
 CYCLES ?= 100
 FUZZ_SECONDS ?= 30
 
-.PHONY: help run test crash bench fuzz lint gen ci packages bench-packages
+.PHONY: help run dist test crash bench fuzz lint gen ci packages bench-packages
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -14,6 +14,9 @@ help: ## what can be made
 run: ## build, start the demonstration on loopback, show sample mail passing through, go on serving
 	$(CARGO) build --release -p mitsuke
 	$(TARGET)/release/mitsuke demo --dir run/demo
+
+dist: ## the program as it is shipped and measured: TARGET/dist/mitsuke
+	$(CARGO) build --profile dist -p mitsuke
 
 test: packages ## install what the tests need, build, run every test
 	$(CARGO) build -p mitsuke
@@ -25,9 +28,8 @@ crash: packages ## the crash test, CYCLES (100) on each engine
 	$(CARGO) build -p mitsuke
 	MITSUKE_CRASH_CYCLES=$(CYCLES) tests/run crash
 
-bench: bench-packages ## measure against a peer in the same run: make bench GROUP=relay
-	$(CARGO) build --release -p mitsuke
-	bench/run $(GROUP) $(TARGET)/release/mitsuke
+bench: bench-packages dist ## measure against a peer in the same run: make bench GROUP=relay
+	bench/run $(GROUP) $(TARGET)/dist/mitsuke
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	fuzz/run $(FUZZ_SECONDS)
