@@ -13,7 +13,7 @@ pub(crate) enum Generate {
     Settings,
     /// docs/generated/replies.md
     Replies,
-    /// docs/generated/cli.md
+    /// docs/generated/cli.md (with `--lang ja`: cli.ja.md)
     Cli,
     /// crates/admin/openapi.json
     Openapi,
