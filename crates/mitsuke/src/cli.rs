@@ -166,7 +166,7 @@ impl Session {
         let me = self.api.get("/api/v1/whoami").await?;
         match me.get("tenant").and_then(serde_json::Value::as_str) {
             Some(tenant) => Ok(tenant.to_owned()),
-            None => bail!("which tenant? give --tenant (`mitsuke tenant list` shows them)"),
+            None => bail!("{}", say::text("cli.error.which-tenant", &[])),
         }
     }
 
@@ -187,8 +187,7 @@ impl DoorArgs {
         if let Some(url) = url.filter(|url| !is_socket_typed || is_typed(Some(OsStr::new(url)), "MITSUKE_URL")) {
             let key = match key {
                 Some(key) => key.to_owned(),
-                None => stored_key()?
-                    .context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
+                None => stored_key()?.with_context(|| say::text("cli.error.key-needed", &[]))?,
             };
             return Ok(Api::new(Door::Url {
                 url: url.trim_end_matches('/').to_owned(),
@@ -235,7 +234,7 @@ fn stored_key() -> Result<Option<String>> {
     };
     let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
     if meta.permissions().mode() & 0o077 != 0 {
-        bail!("{} can be read by others: chmod 600 it", path.display());
+        bail!("{}", say::text("cli.error.key-file-open", &[("file", &path.display().to_string())]));
     }
     Ok(Some(std::fs::read_to_string(&path)?.trim().to_owned()))
 }

@@ -5,6 +5,7 @@
 
 use mail::text::{self, Lang};
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::OnceLock;
 
 static CHOSEN: OnceLock<Lang> = OnceLock::new();
@@ -62,6 +63,12 @@ pub fn text(key: &str, values: &[(&str, &str)]) -> String {
     text::get(lang(), key, values)
 }
 
+/// As [`text`], about a file or folder: the place `{file}`.
+#[must_use]
+pub fn about_file(key: &str, file: &Path) -> String {
+    text(key, &[("file", &file.display().to_string())])
+}
+
 /// The columns of a screen that a text takes: ideographs, kana and full-width forms take two.
 #[must_use]
 pub fn columns(text: &str) -> usize {
@@ -82,7 +89,6 @@ pub fn columns_of(c: char) -> usize {
 mod tests {
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
 
     #[test]
     fn the_first_that_names_a_language_decides() {

@@ -3,19 +3,20 @@
 use super::Session;
 use super::output::Column;
 use super::query::{escaped, with_query};
+use crate::say;
 use anyhow::Result;
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
-    ("id", "id"),
-    ("name", "name"),
-    ("role", "role"),
-    ("domains", "domains"),
-    ("made", "created_at"),
-    ("last used", "last_used_at"),
-    ("expires", "expires_at"),
+    ("cli.head.id", "id"),
+    ("cli.head.name", "name"),
+    ("cli.head.role", "role"),
+    ("cli.head.domains", "domains"),
+    ("cli.head.made", "created_at"),
+    ("cli.head.last-used", "last_used_at"),
+    ("cli.head.expires", "expires_at"),
 ];
 
 /// API keys.
@@ -82,16 +83,21 @@ impl KeyCommand {
                         &json!({"name": name, "role": role, "domains": domains, "expires_at": expires}),
                     )
                     .await?;
-                session
-                    .output
-                    .fields(&made, &[("id", "key.id"), ("role", "key.role"), ("secret (shown once)", "secret")])
+                session.output.fields(
+                    &made,
+                    &[
+                        ("cli.head.id", "key.id"),
+                        ("cli.head.role", "key.role"),
+                        ("cli.head.secret-shown-once", "secret"),
+                    ],
+                )
             }
             Self::List { cursor, .. } => session
                 .output
                 .rows(&session.api.get(&with_query(&path, &[("cursor", cursor)])).await?, COLUMNS),
             Self::Revoke { id, .. } => {
                 session.api.json(Method::DELETE, &format!("{path}/{}", escaped(&id)), None).await?;
-                session.output.done(&Value::Null, "ended")
+                session.output.done(&Value::Null, &say::text("cli.done.ended", &[]))
             }
         }
     }

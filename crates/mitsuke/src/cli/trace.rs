@@ -3,6 +3,7 @@
 use super::Session;
 use super::output::{say, shown};
 use super::query::{escaped, with_query};
+use crate::say as words;
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
@@ -142,13 +143,13 @@ impl Trace {
         session.output.rows(
             &shown,
             &[
-                ("id", "id"),
-                ("time", "at"),
-                ("direction", "direction"),
-                ("sender", "sender"),
-                ("recipients", "recipients"),
-                ("subject", "subject"),
-                ("state", "state"),
+                ("cli.head.id", "id"),
+                ("cli.head.time", "at"),
+                ("cli.head.direction", "direction"),
+                ("cli.head.sender", "sender"),
+                ("cli.head.recipients", "recipients"),
+                ("cli.head.subject", "subject"),
+                ("cli.head.state", "state"),
             ],
         )
     }
@@ -215,7 +216,7 @@ fn story(trace: &Value) -> Result<()> {
     }
     if let Some(related) = trace.get("related").and_then(Value::as_array) {
         let ids: Vec<&str> = related.iter().filter_map(Value::as_str).collect();
-        say(&format!("related: {}", ids.join(", ")))?;
+        say(&words::text("cli.trace.related", &[("ids", &ids.join(", "))]))?;
     }
     Ok(())
 }
