@@ -66,8 +66,11 @@ struct DoorArgs {
     /// API key; without it, for a URL, the file `mitsuke/key` in your configuration folder is read.
     #[arg(long, global = true, display_order = 1005, env = "MITSUKE_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// PEM file of a private authority whose certificates are believed too, for https.
+    #[arg(long, global = true, display_order = 1006, env = "MITSUKE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Tenant, when the key is the operator's or the socket is used.
-    #[arg(long, short = 't', global = true, display_order = 1006, env = "MITSUKE_TENANT")]
+    #[arg(long, short = 't', global = true, display_order = 1007, env = "MITSUKE_TENANT")]
     tenant: Option<String>,
 }
 
@@ -75,7 +78,7 @@ struct DoorArgs {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
-    /// Look at the node file and say every problem at once.
+    /// Look at the node file and say every problem at once; makes and changes nothing.
     Check(serve::Check),
     /// A demonstration on this machine: server, tenant, sink, three sample messages.
     Demo(serve::Demo),
@@ -189,10 +192,14 @@ impl DoorArgs {
                 Some(key) => key.to_owned(),
                 None => stored_key()?.with_context(|| say::text("cli.error.key-needed", &[]))?,
             };
-            return Ok(Api::new(Door::Url {
+            let api = Api::new(Door::Url {
                 url: url.trim_end_matches('/').to_owned(),
                 key,
-            }));
+            });
+            return Ok(match self.ca.as_ref().filter(|file| !file.as_os_str().is_empty()) {
+                Some(file) => api.with_authority(file.clone()),
+                None => api,
+            });
         }
         let api = Api::new(Door::Socket(socket.map_or_else(default_socket, Path::to_owned)));
         Ok(match key {

@@ -3,6 +3,7 @@
 //! In: method, path, body. Out: JSON or text, or the problem that the API tells (RFC 9457).
 //! Invariants: an answer is at most [`ANSWER_BYTES_MAX`] long; every wait has a deadline.
 
+use crate::say;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -37,6 +38,8 @@ pub struct Api {
     door: Door,
     /// A key over the local socket, instead of the user's own rights.
     key: Option<String>,
+    /// Roots of a private authority, believed besides the system's.
+    authority: Option<PathBuf>,
 }
 
 /// What the API answers with when it does not do it.
@@ -57,15 +60,28 @@ impl Api {
     /// At this door.
     #[must_use]
     pub fn new(door: Door) -> Self {
-        Self { door, key: None }
+        Self {
+            door,
+            key: None,
+            authority: None,
+        }
     }
 
     /// The same door, with a key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
         Self {
-            door: self.door.clone(),
             key: Some(key.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same door; certificates of this authority (a PEM file) are believed too.
+    #[must_use]
+    pub fn with_authority(self, file: PathBuf) -> Self {
+        Self {
+            authority: Some(file),
+            ..self
         }
     }
 
@@ -95,7 +111,7 @@ impl Api {
         if text.is_empty() {
             Ok(Value::Null)
         } else {
-            serde_json::from_slice(&text).context("the server's answer is no JSON")
+            serde_json::from_slice(&text).with_context(|| say::text("cli.error.answer-json", &[]))
         }
     }
 
@@ -106,7 +122,12 @@ impl Api {
     pub async fn send(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
         tokio::time::timeout(ANSWER_WAIT, self.exchange(method, path, media, body))
             .await
-            .map_err(|_| anyhow!("the server did not answer within {} s", ANSWER_WAIT.as_secs()))?
+            .map_err(|_| {
+                anyhow!(
+                    "{}",
+                    say::text("cli.error.answer-late", &[("seconds", &ANSWER_WAIT.as_secs().to_string())])
+                )
+            })?
     }
 
     async fn exchange(&self, method: Method, path: &str, media: &str, body: Vec<u8>) -> Result<Vec<u8>> {
@@ -115,7 +136,9 @@ impl Api {
             .uri(path)
             .header("host", self.host())
             .header("content-type", media)
-            .header("accept", "application/json");
+            .header("accept", "application/json")
+            // RFC 9110 §12.5.4
+            .header("accept-language", say::lang().as_str());
         let key = match &self.door {
             Door::Url { key, .. } => self.key.as_ref().or(Some(key)),
             Door::Socket(_) => self.key.as_ref(),
@@ -123,35 +146,80 @@ impl Api {
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let request = request.body(Full::new(Bytes::from(body))).context("that is no path of the API")?;
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .with_context(|| say::text("cli.error.path", &[]))?;
         let answer = match &self.door {
             Door::Socket(path) => {
-                let stream = tokio::net::UnixStream::connect(path).await.with_context(|| {
-                    format!(
-                        "no server answers at {} (is `mitsuke serve` running here? --socket or --url name another)",
-                        path.display()
-                    )
-                })?;
+                let stream = tokio::net::UnixStream::connect(path)
+                    .await
+                    .with_context(|| say::about_file("cli.error.no-socket", path))?;
                 talk(TokioIo::new(stream), request).await?
             }
-            Door::Url { url, .. } => over_url(url, request).await?,
+            Door::Url { url, .. } => self.over_url(url, request).await?,
         };
         let status = answer.status();
         let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|e| anyhow!("the answer broke off: {e}"))?
+            .map_err(|e| anyhow!("{}", say::text("cli.error.answer-broken", &[("text", &e.to_string())])))?
             .to_bytes();
         if status.is_success() {
             Ok(bytes.to_vec())
         } else {
             let mut problem = problem(status, &bytes);
             if status == StatusCode::FORBIDDEN && key.is_none() {
-                problem.detail.push_str(
-                    " (this is the local socket, without a key: give --key, or --url and a key, to act as someone of the tenant)",
-                );
+                problem.detail.push_str(&say::text("cli.error.socket-forbidden", &[]));
             }
             Err(problem.into())
+        }
+    }
+
+    async fn over_url(&self, url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Response<hyper::body::Incoming>> {
+        let scheme_wanted = || say::text("cli.error.url-scheme", &[]);
+        let about_url = |key: &str| say::text(key, &[("url", url)]);
+        let (scheme, rest) = url.split_once("://").with_context(scheme_wanted)?;
+        let authority = rest.trim_end_matches('/');
+        let (host, port) = match authority.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())) {
+            Some((host, port)) => (
+                host.trim_matches(['[', ']']),
+                port.parse::<u16>().with_context(|| say::text("cli.error.port", &[]))?,
+            ),
+            None => (authority.trim_matches(['[', ']']), if scheme == "https" { 443 } else { 80 }),
+        };
+        let stream = tokio::net::TcpStream::connect((host, port))
+            .await
+            .with_context(|| about_url("cli.error.no-url"))?;
+        match scheme {
+            "http" => {
+                // A key in clear on a network is a key given away.
+                if !stream.peer_addr()?.ip().is_loopback() {
+                    bail!("{}", say::text("cli.error.http-loopback", &[]));
+                }
+                talk(TokioIo::new(stream), request).await.map_err(|e| {
+                    // A TLS server answers with an alert, which is no HTTP, or hangs up.
+                    let is_no_http = e
+                        .downcast_ref::<hyper::Error>()
+                        .is_some_and(|e| e.is_parse() || e.is_incomplete_message());
+                    if is_no_http { e.context(about_url("cli.error.no-http")) } else { e }
+                })
+            }
+            "https" => {
+                let extra = self.authority.clone().into_iter().collect();
+                let roots = net::tls::Roots::load(&net::tls::RootsSource::System { extra })?;
+                let (stream, _, _) = net::tls::ClientTls::new(roots, None)?
+                    .connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12)
+                    .await
+                    .map_err(|e| {
+                        let key = match &e {
+                            net::tls::TlsError::Handshake(_) => "cli.error.no-tls",
+                            _ => "cli.error.certificate",
+                        };
+                        anyhow::Error::from(e).context(about_url(key))
+                    })?;
+                talk(TokioIo::new(stream), request).await
+            }
+            _ => bail!("{}", scheme_wanted()),
         }
     }
 
@@ -182,33 +250,4 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
-}
-
-async fn over_url(url: &str, request: Request<Full<Bytes>>) -> Result<hyper::Response<hyper::body::Incoming>> {
-    let (scheme, rest) = url.split_once("://").context("an API address begins with http:// or https://")?;
-    let authority = rest.trim_end_matches('/');
-    let (host, port) = match authority.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())) {
-        Some((host, port)) => (host.trim_matches(['[', ']']), port.parse::<u16>().context("port")?),
-        None => (authority.trim_matches(['[', ']']), if scheme == "https" { 443 } else { 80 }),
-    };
-    let stream = tokio::net::TcpStream::connect((host, port))
-        .await
-        .with_context(|| format!("no server answers at {url}"))?;
-    match scheme {
-        "http" => {
-            // A key in clear on a network is a key given away.
-            if !stream.peer_addr()?.ip().is_loopback() {
-                bail!("http:// is for this machine alone; use https://");
-            }
-            talk(TokioIo::new(stream), request).await
-        }
-        "https" => {
-            let tls = net::tls::ClientTls::new(net::tls::Roots::load(&net::tls::RootsSource::System { extra: Vec::new() })?, None)?;
-            let (stream, _, _) = tls
-                .connect(stream, host, &net::tls::ClientLevel::Verified, net::tls::TlsMin::Tls12)
-                .await?;
-            talk(TokioIo::new(stream), request).await
-        }
-        _ => bail!("an API address begins with http:// or https://"),
-    }
 }

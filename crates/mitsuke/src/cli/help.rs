@@ -31,7 +31,7 @@ pub(crate) fn in_language(lang: Lang) -> Command {
 }
 
 /// Key of a command's text. The copies below `help` are the commands themselves.
-fn command_key(path: &[String]) -> String {
+pub(crate) fn command_key(path: &[String]) -> String {
     let path = if path.len() > 1 && path.first().is_some_and(|p| p == "help") {
         path.get(1..).unwrap_or_default()
     } else {
@@ -47,7 +47,7 @@ fn command_key(path: &[String]) -> String {
 }
 
 /// Key of an argument's text: the nearest that there is.
-fn argument_key(path: &[String], id: &str) -> String {
+pub(crate) fn argument_key(path: &[String], id: &str) -> String {
     let id = id.replace('_', "-").to_lowercase();
     let at = |depth: usize| {
         let path = path.iter().take(depth).map(String::as_str);

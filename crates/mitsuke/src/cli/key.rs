@@ -4,7 +4,7 @@ use super::Session;
 use super::output::Column;
 use super::query::{escaped, with_query};
 use crate::say;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(crate) enum KeyCommand {
     Add {
         /// What is it for?
         name: String,
-        /// owner, tenant-admin, domain-admin, auditor, viewer … (with --system: operator, support).
+        /// owner, tenant-admin, domain-admin, group-admin, auditor, viewer, user (with --system: operator, support).
         #[arg(long)]
         role: String,
         /// Only these domains.
@@ -61,7 +61,8 @@ pub(crate) enum KeyCommand {
 impl KeyCommand {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
         let (Self::Add { system, .. } | Self::List { system, .. } | Self::Revoke { system, .. }) = &self;
-        let owner = if *system {
+        let is_system = *system;
+        let owner = if is_system {
             "system".to_owned()
         } else {
             escaped(&session.tenant().await?)
@@ -75,6 +76,12 @@ impl KeyCommand {
                 expires,
                 ..
             } => {
+                let fits = |r: &&identity::Role| r.is_operators() == is_system;
+                if !identity::Role::ALL.iter().filter(fits).any(|r| r.as_str() == role) {
+                    let roles: Vec<&str> = identity::Role::ALL.iter().filter(fits).map(|r| r.as_str()).collect();
+                    let key = if is_system { "cli.error.role-system" } else { "cli.error.role" };
+                    bail!("{}", say::text(key, &[("role", &role), ("roles", &roles.join(", "))]));
+                }
                 let domains = (!domain.is_empty()).then_some(domain);
                 let made = session
                     .api

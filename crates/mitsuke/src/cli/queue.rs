@@ -71,7 +71,7 @@ pub(crate) enum QueueCommand {
         #[arg(default_value_t = 0)]
         number: u32,
     },
-    /// Due at once.
+    /// Due at once, even where a pause is in force; held mail is released first.
     Retry(#[command(flatten)] Selection),
     /// Not tried until released.
     Hold(#[command(flatten)] Selection),
@@ -258,16 +258,25 @@ impl QueueCommand {
             }
         };
         let told = session.api.post("/api/v1/queue/actions", &order).await?;
-        session.output.fields(
-            &told,
-            &[
-                ("cli.head.about", "matched"),
-                ("cli.head.done", "done"),
-                ("cli.head.after-the-attempt-under-way", "after_attempt"),
-                ("cli.head.does-not-apply", "not_applicable"),
-            ],
-        )
+        shown(session, &told, order["action"] == "retry")
     }
+}
+
+/// What was done; with the way out where a retry does not apply.
+fn shown(session: &Session, told: &Value, is_retry: bool) -> Result<()> {
+    session.output.fields(
+        told,
+        &[
+            ("cli.head.about", "matched"),
+            ("cli.head.done", "done"),
+            ("cli.head.after-the-attempt-under-way", "after_attempt"),
+            ("cli.head.does-not-apply", "not_applicable"),
+        ],
+    )?;
+    if is_retry && !session.output.is_json() && told["not_applicable"].as_u64() > Some(0) {
+        session.output.done(&Value::Null, &say::text("cli.done.held-not-retried", &[]))?;
+    }
+    Ok(())
 }
 
 async fn explain(session: &Session, queue_id: &str, number: u32) -> Result<()> {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// `mitsuke serve`
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Node file.
+    /// Node file; certificates of TLS are named there.
     #[arg(long, short = 'c', default_value = "mitsuke.toml")]
     config: PathBuf,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Serve {
 /// `mitsuke check`
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Node file.
+    /// Node file; certificates of TLS are named there.
     #[arg(long, short = 'c', default_value = "mitsuke.toml")]
     config: PathBuf,
 }

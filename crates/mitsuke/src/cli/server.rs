@@ -67,7 +67,8 @@ pub(crate) struct RowArgs {
     /// 1–100, lower first.
     #[arg(long)]
     preference: Option<u32>,
-    /// none, opportunistic, encrypted, verified, pinned.
+    /// TLS towards the server: none, opportunistic (default), encrypted (always), verified (with a believed certificate), pinned (with the key of
+    /// --pin).
     #[arg(long)]
     tls: Option<String>,
     /// SHA-256 of the server's key, hex (for pinned).
@@ -76,7 +77,7 @@ pub(crate) struct RowArgs {
     /// Connections at most, 1–100.
     #[arg(long)]
     connections: Option<u32>,
-    /// On or off.
+    /// In use: true or false.
     #[arg(long)]
     enabled: Option<bool>,
     /// Text.

@@ -1,7 +1,8 @@
 //! What only the machine can tell of a node file: files, ports, folders, the database. All problems together.
 //!
-//! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing but for an empty file that it takes away again.
+//! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing and makes nothing.
 
+use crate::say;
 use config::node::StoreChoice;
 use config::{Node, Problem, ProblemKind};
 use mail::Timestamp;
@@ -18,7 +19,14 @@ pub fn machine(node: &Node) -> Vec<Problem> {
     }
     for (at, folder) in [("data_dir", &node.data_dir), ("blobs", &node.blobs)] {
         if let Err(e) = writable(folder) {
-            tell(at, ProblemKind::Missing, format!("{} cannot be written: {e}", folder.display()));
+            tell(
+                at,
+                ProblemKind::Missing,
+                say::text(
+                    "cli.check.folder",
+                    &[("file", &folder.display().to_string()), ("text", &e.to_string())],
+                ),
+            );
         }
     }
     match Roots::load(&RootsSource::System {
@@ -72,11 +80,15 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
+/// Whether the folder can be written, or be made where it is not there yet. Asks, and makes nothing.
 fn writable(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let probe = folder.join(".mitsuke-check");
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let here = std::path::absolute(folder)?;
+    let there = here.ancestors().find(|p| p.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    if !std::fs::metadata(there)?.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(Into::into)
 }
 
 /// Whether PostgreSQL answers and is new enough, and the blob folder is the one the other nodes use.
