@@ -102,6 +102,7 @@ pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
         sample::run(&owner, ports).await?;
         goodbye(folder, &socket, ports, &key);
         if !once {
+            println!("\n{}", say::text("cli.demo.serving", &[]));
             asked_to_stop().await?;
             println!("\n{}", say::about_file("cli.demo.stopping", folder));
         }
