@@ -251,3 +251,104 @@ where
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::tls::{Roots, RootsSource, SelfSigned, ServerTls, ServerTlsSettings, TlsMin};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"a\":\"b\"}  ";
+
+    fn at(scheme: &str, port: u16) -> Api {
+        Api::new(Door::Url {
+            url: format!("{scheme}://localhost:{port}"),
+            key: "mtk_x".into(),
+        })
+    }
+
+    /// Answers one request in clear; what was asked comes back.
+    async fn plain() -> (u16, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let n = stream.read(&mut asked).await.unwrap();
+            drop(stream.write_all(ANSWER).await);
+            String::from_utf8_lossy(&asked[..n]).into_owned()
+        });
+        (port, asked)
+    }
+
+    /// Answers requests in TLS with a certificate of its own, which is the file.
+    async fn tls(folder: &std::path::Path) -> (u16, PathBuf) {
+        let self_signed = SelfSigned {
+            directory: folder.to_owned(),
+            names: vec!["localhost".into()],
+        };
+        let file = self_signed.files().certificate;
+        let settings = ServerTlsSettings {
+            certificates: Vec::new(),
+            self_signed,
+            roots: Roots::load(&RootsSource::Files(Vec::new())).unwrap(),
+        };
+        let tls = ServerTls::load(settings, mail::Timestamp(jiff::Timestamp::now().as_millisecond())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = tls.acceptor(TlsMin::Tls12).accept(stream).await else {
+                    continue;
+                };
+                let mut asked = vec![0; 4096];
+                if stream.read(&mut asked).await.is_ok_and(|n| n > 0) {
+                    drop(stream.write_all(ANSWER).await);
+                    drop(stream.shutdown().await);
+                }
+            }
+        });
+        (port, file)
+    }
+
+    #[tokio::test]
+    async fn the_language_is_named_in_every_request() {
+        let (port, asked) = plain().await;
+        assert_eq!(at("http", port).get("/x").await.unwrap()["a"], "b");
+        let asked = asked.await.unwrap();
+        assert!(
+            asked.contains("accept-language: en\r\n") && asked.contains("authorization: Bearer mtk_x\r\n"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_wrong_scheme_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, _) = tls(folder.path()).await;
+        let told = format!("{:#}", at("http", port).get("/x").await.unwrap_err());
+        assert!(told.contains("is it a TLS port? try https://"), "{told}");
+        let (port, _) = plain().await;
+        let told = format!("{:#}", at("https", port).get("/x").await.unwrap_err());
+        assert!(told.contains("http:// speaks to a port without TLS"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_private_authority_is_believed_when_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, file) = tls(folder.path()).await;
+        let told = format!("{:#}", at("https", port).get("/x").await.unwrap_err());
+        assert!(told.contains("--ca names the file"), "{told}");
+        assert_eq!(at("https", port).with_authority(file).get("/x").await.unwrap()["a"], "b");
+        let told = format!(
+            "{:#}",
+            at("https", port)
+                .with_authority("/nonexistent.pem".into())
+                .get("/x")
+                .await
+                .unwrap_err()
+        );
+        assert!(told.contains("/nonexistent.pem"), "{told}");
+    }
+}

@@ -71,7 +71,7 @@ pub(crate) enum QueueCommand {
         #[arg(default_value_t = 0)]
         number: u32,
     },
-    /// Due at once, even where a pause is in force; held mail is released first.
+    /// Due at once; where a pause is in force it waits for its end, and held mail must be released first.
     Retry(#[command(flatten)] Selection),
     /// Not tried until released.
     Hold(#[command(flatten)] Selection),
