@@ -179,6 +179,7 @@ impl Api {
         let scheme_wanted = || say::text("cli.error.url-scheme", &[]);
         let about_url = |key: &str| say::text(key, &[("url", url)]);
         let (scheme, rest) = url.split_once("://").with_context(scheme_wanted)?;
+        anyhow::ensure!(["http", "https"].contains(&scheme), "{}", scheme_wanted());
         let authority = rest.trim_end_matches('/');
         let (host, port) = match authority.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())) {
             Some((host, port)) => (
@@ -332,6 +333,8 @@ mod tests {
         let (port, _) = plain().await;
         let told = format!("{:#}", at("https", port).get("/x").await.unwrap_err());
         assert!(told.contains("http:// speaks to a port without TLS"), "{told}");
+        let told = format!("{:#}", at("ftp", port).get("/x").await.unwrap_err());
+        assert!(told.contains("begins with http:// or https://"), "{told}");
     }
 
     #[tokio::test]

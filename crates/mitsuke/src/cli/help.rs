@@ -152,11 +152,15 @@ fn folded(text: &str) -> String {
     let (mut out, mut line) = (String::new(), 0);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let piece = if c.is_ascii_graphic() {
+        let mut piece = if c.is_ascii_graphic() {
             rest.find(|c: char| !c.is_ascii_graphic()).unwrap_or(rest.len())
         } else {
             c.len_utf8()
         };
+        // 禁則: no line ends with an opening mark.
+        if rest.get(..piece).is_some_and(|p| p.ends_with(['[', '（', '「', '【'])) {
+            piece += rest.get(piece..).and_then(|r| r.chars().next()).map_or(0, char::len_utf8);
+        }
         let (piece, after) = rest.split_at(piece);
         let width = say::columns(piece);
         // 禁則: no line begins with a closing mark.
@@ -325,6 +329,7 @@ mod tests {
     fn long_lines_are_folded_between_words() {
         let text = "宛".repeat(34) + "mitsuke queue、";
         assert_eq!(folded(&text), "宛".repeat(34) + "\nmitsuke queue、");
+        assert_eq!(folded(&format!("{}[環境", "宛".repeat(34))), "宛".repeat(34) + "\n[環境");
         assert_eq!(folded("短い"), "短い");
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing and makes nothing.
 
-use crate::say;
 use config::node::StoreChoice;
 use config::{Node, Problem, ProblemKind};
 use mail::Timestamp;
@@ -19,14 +18,7 @@ pub fn machine(node: &Node) -> Vec<Problem> {
     }
     for (at, folder) in [("data_dir", &node.data_dir), ("blobs", &node.blobs)] {
         if let Err(e) = writable(folder) {
-            tell(
-                at,
-                ProblemKind::Missing,
-                say::text(
-                    "cli.check.folder",
-                    &[("file", &folder.display().to_string()), ("text", &e.to_string())],
-                ),
-            );
+            tell(at, ProblemKind::Missing, format!("{} cannot be written: {e}", folder.display()));
         }
     }
     match Roots::load(&RootsSource::System {
