@@ -7,6 +7,7 @@ use crate::say;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use hyper::Method;
+use identity::Role;
 use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
@@ -58,6 +59,17 @@ pub(crate) enum KeyCommand {
     },
 }
 
+/// What to say of a role that the owner of the key cannot give.
+fn wrong_role(role: &str, is_system: bool) -> Option<String> {
+    let roles: Vec<&str> = Role::ALL
+        .iter()
+        .filter(|r| r.is_operators() == is_system)
+        .map(|r| r.as_str())
+        .collect();
+    let key = if is_system { "cli.error.role-system" } else { "cli.error.role" };
+    (!roles.contains(&role)).then(|| say::text(key, &[("role", role), ("roles", &roles.join(", "))]))
+}
+
 impl KeyCommand {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
         let (Self::Add { system, .. } | Self::List { system, .. } | Self::Revoke { system, .. }) = &self;
@@ -76,11 +88,8 @@ impl KeyCommand {
                 expires,
                 ..
             } => {
-                let fits = |r: &&identity::Role| r.is_operators() == is_system;
-                if !identity::Role::ALL.iter().filter(fits).any(|r| r.as_str() == role) {
-                    let roles: Vec<&str> = identity::Role::ALL.iter().filter(fits).map(|r| r.as_str()).collect();
-                    let key = if is_system { "cli.error.role-system" } else { "cli.error.role" };
-                    bail!("{}", say::text(key, &[("role", &role), ("roles", &roles.join(", "))]));
+                if let Some(told) = wrong_role(&role, is_system) {
+                    bail!("{told}");
                 }
                 let domains = (!domain.is_empty()).then_some(domain);
                 let made = session
@@ -106,6 +115,30 @@ impl KeyCommand {
                 session.api.json(Method::DELETE, &format!("{path}/{}", escaped(&id)), None).await?;
                 session.output.done(&Value::Null, &say::text("cli.done.ended", &[]))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_role_is_answered_with_the_right_ones() {
+        for (role, is_system, roles) in [
+            ("viewer", false, None),
+            ("operator", true, None),
+            (
+                "boss",
+                false,
+                Some("owner, tenant-admin, domain-admin, group-admin, auditor, viewer, user"),
+            ),
+            ("operator", false, Some("owner, tenant-admin")),
+            ("owner", true, Some("operator, support")),
+        ] {
+            let told = wrong_role(role, is_system);
+            assert_eq!(told.is_some(), roles.is_some(), "{role}");
+            assert!(told.unwrap_or_default().contains(roles.unwrap_or_default()), "{role} {is_system}");
         }
     }
 }

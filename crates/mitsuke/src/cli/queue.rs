@@ -273,10 +273,16 @@ fn shown(session: &Session, told: &Value, is_retry: bool) -> Result<()> {
             ("cli.head.does-not-apply", "not_applicable"),
         ],
     )?;
-    if is_retry && !session.output.is_json() && told["not_applicable"].as_u64() > Some(0) {
-        session.output.done(&Value::Null, &say::text("cli.done.held-not-retried", &[]))?;
+    match way_out(told, is_retry) {
+        Some(text) if !session.output.is_json() => session.output.done(&Value::Null, &text),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// A retry applies to what is queued; the rest is held.
+fn way_out(told: &Value, is_retry: bool) -> Option<String> {
+    let is_some_held = told["not_applicable"].as_u64() > Some(0);
+    (is_retry && is_some_held).then(|| say::text("cli.done.held-not-retried", &[]))
 }
 
 async fn explain(session: &Session, queue_id: &str, number: u32) -> Result<()> {
@@ -317,5 +323,41 @@ fn split(target: Target) -> (&'static str, String) {
     match (target.domain, target.next_hop) {
         (Some(domain), _) => ("domain", domain),
         (None, hop) => ("next-hop", hop.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_of_held_mail_tells_the_way_out() {
+        for (not_applicable, is_retry, is_told) in [(0, true, false), (1, true, true), (1, false, false)] {
+            let told = json!({"matched": 1, "not_applicable": not_applicable});
+            assert_eq!(
+                way_out(&told, is_retry).is_some_and(|t| t.contains("queue release")),
+                is_told,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn entries_are_queue_ids_with_or_without_a_number() {
+        let of = |entries: &[&str]| Selection {
+            entries: entries.iter().map(|e| (*e).to_owned()).collect(),
+            ..Selection::default()
+        };
+        let order = of(&["a", "b/2"]).order("retry", None).unwrap();
+        assert_eq!(order["entries"], json!([{"queue_id": "a"}, {"queue_id": "b", "number": 2}]));
+        for (entries, all, told) in [
+            (&["a/x"][..], false, "a/x: an entry is"),
+            (&[], false, "which entries?"),
+            (&["a"], true, "not both"),
+        ] {
+            let selection = Selection { all, ..of(entries) };
+            let error = selection.order("retry", None).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 }
