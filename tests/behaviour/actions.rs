@@ -196,6 +196,13 @@ async fn bounce_and_pause() {
     done(&admin, "bounce", &reply, json!({})).await;
     let events = world.events(&reply, "dsn").await;
     assert_eq!(event(&events, "failed")["reason"], "ADMIN");
+    // The notification is found by its subject like any other message.
+    let notification = event(&events, "dsn")["queue_id"].as_str().unwrap().to_owned();
+    let trace = ask(&world.owner, "GET", &format!("/tracking/{notification}"), Value::Null)
+        .await
+        .unwrap();
+    let accepted = event(trace["events"].as_array().unwrap(), "accepted");
+    assert_eq!(accepted["subject"], "メールを配送できませんでした / Message could not be delivered");
     let told = String::from_utf8(returns.wait(1).await[0].data.clone()).unwrap();
     assert!(
         told.contains("Action: failed\r\n") && told.contains("X-Mitsuke-Reason: ADMIN\r\n"),

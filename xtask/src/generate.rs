@@ -19,7 +19,8 @@ pub(crate) fn run(mode: Mode) -> Result<()> {
         ("docs/generated/spec-coverage.md", coverage::page()?),
         ("docs/generated/settings.md", binary(&["generate", "settings"])?),
         ("docs/generated/replies.md", binary(&["generate", "replies"])?),
-        ("docs/generated/cli.md", binary(&["generate", "cli"])?),
+        ("docs/generated/cli.md", binary(&["--lang", "en", "generate", "cli"])?),
+        ("docs/generated/cli.ja.md", binary(&["--lang", "ja", "generate", "cli"])?),
         ("crates/admin/openapi.json", binary(&["generate", "openapi"])?),
     ];
     let mut drift = Vec::new();

@@ -171,19 +171,24 @@ impl Report<'_> {
             .unwrap_or(Kind::Failed)
     }
 
-    fn push_header(&self, boundary: &str, parts: &[Part], out: &mut Vec<u8>) {
+    /// The subject, in both languages.
+    #[must_use]
+    pub fn subject(&self) -> String {
         let subject = |lang| match self.messages {
             [_] => text::get(lang, &format!("dsn.{}.subject", self.kind().as_str()), &[]),
             several => text::get(lang, "dsn.combined.subject", &[("count", &several.len().to_string())]),
         };
-        let subject = format!("{} / {}", subject(self.first), subject(self.first.other()));
+        format!("{} / {}", subject(self.first), subject(self.first.other()))
+    }
+
+    fn push_header(&self, boundary: &str, parts: &[Part], out: &mut Vec<u8>) {
         let name = encoded_words(&text::get(self.first, "dsn.sender-name", &[]));
         let encoding = if parts.iter().all(|p| p.body.is_ascii()) { "7bit" } else { "8bit" };
         let mut head = format!(
             "From: {name} <{}>\r\nTo: <{}>\r\nSubject: {}\r\nDate: {}\r\nMessage-ID: <{}>\r\n",
             self.from,
             self.to,
-            encoded_words(&subject),
+            encoded_words(&self.subject()),
             self.at.to_rfc5322(),
             self.message_id,
         );

@@ -3,16 +3,23 @@
 //! In: arguments, `MITSUKE_URL`, `MITSUKE_KEY`, `MITSUKE_SOCKET`, the key in the user's configuration folder. Out: tables for people, or
 //! `--json` for programs; exit status 0, 1 when the server says no, 2 for wrong arguments.
 
+#![allow(clippy::print_stderr, reason = "what is wrong with the arguments goes to standard error")]
+
 use crate::client::{Api, Door};
+use crate::say;
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
-use std::ffi::OsStr;
+use clap::error::ErrorKind;
+use clap::{Args, FromArgMatches, Parser, Subcommand};
+use mail::text::Lang;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 mod audit;
 mod credential;
 mod domain;
 mod generate;
+mod help;
 mod key;
 mod output;
 mod proof;
@@ -32,13 +39,16 @@ pub(crate) use serve::{asked_to_stop, on_mail_thread};
 
 /// Mitsuke: the guard post of your mail.
 #[derive(Debug, Parser)]
-#[command(name = "mitsuke", version, about, max_term_width = 110)]
+#[command(name = "mitsuke", version, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     door: DoorArgs,
     /// Print JSON instead of tables.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 1001)]
     json: bool,
+    /// Language of texts; without it MITSUKE_LANG, LC_ALL, LC_MESSAGES and LANG are looked at.
+    #[arg(long, global = true, display_order = 1002, value_parser = ["ja", "en"])]
+    lang: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,16 +58,19 @@ pub struct Cli {
 struct DoorArgs {
     /// Socket of the server on this host (its owner is the operator); without it `data/control.sock` and `/var/lib/mitsuke/control.sock`
     /// are looked for.
-    #[arg(long, global = true, env = "MITSUKE_SOCKET", value_name = "FILE")]
+    #[arg(long, global = true, display_order = 1003, env = "MITSUKE_SOCKET", value_name = "FILE")]
     socket: Option<PathBuf>,
     /// Address of the API, such as https://mail.example:8443.
-    #[arg(long, global = true, env = "MITSUKE_URL")]
+    #[arg(long, global = true, display_order = 1004, env = "MITSUKE_URL")]
     url: Option<String>,
     /// API key; without it, for a URL, the file `mitsuke/key` in your configuration folder is read.
-    #[arg(long, global = true, env = "MITSUKE_KEY", hide_env_values = true)]
+    #[arg(long, global = true, display_order = 1005, env = "MITSUKE_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// PEM file of a private authority whose certificates are believed too, for https.
+    #[arg(long, global = true, display_order = 1006, env = "MITSUKE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Tenant, when the key is the operator's or the socket is used.
-    #[arg(long, short = 't', global = true, env = "MITSUKE_TENANT")]
+    #[arg(long, short = 't', global = true, display_order = 1007, env = "MITSUKE_TENANT")]
     tenant: Option<String>,
 }
 
@@ -65,7 +78,7 @@ struct DoorArgs {
 enum Command {
     /// Run the server.
     Serve(serve::Serve),
-    /// Look at the node file and say every problem at once.
+    /// Look at the node file and say every problem at once; makes and changes nothing.
     Check(serve::Check),
     /// A demonstration on this machine: server, tenant, sink, three sample messages.
     Demo(serve::Demo),
@@ -115,6 +128,29 @@ enum Command {
     Generate(generate::Generate),
 }
 
+/// Reads the arguments of this process; help, and what is wrong with them, is told in the language that they or the environment name.
+/// `Err`: the exit status, when there is nothing more to do.
+///
+/// # Errors
+/// The exit status, after help or an error was written.
+pub fn read_arguments() -> Result<Cli, ExitCode> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    say::choose(say::wanted(&arguments, |name| std::env::var_os(name)));
+    let read = help::command()
+        .try_get_matches_from(arguments)
+        .and_then(|m| Cli::from_arg_matches(&m));
+    read.map_err(|error| {
+        let status = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        let is_help = !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if is_help || say::lang() == Lang::En {
+            drop(error.print());
+        } else {
+            eprintln!("mitsuke: {}", help::wrong_arguments(&error));
+        }
+        status
+    })
+}
+
 /// What a command works with.
 pub(crate) struct Session {
     /// The API.
@@ -133,7 +169,7 @@ impl Session {
         let me = self.api.get("/api/v1/whoami").await?;
         match me.get("tenant").and_then(serde_json::Value::as_str) {
             Some(tenant) => Ok(tenant.to_owned()),
-            None => bail!("which tenant? give --tenant (`mitsuke tenant list` shows them)"),
+            None => bail!("{}", say::text("cli.error.which-tenant", &[])),
         }
     }
 
@@ -154,13 +190,16 @@ impl DoorArgs {
         if let Some(url) = url.filter(|url| !is_socket_typed || is_typed(Some(OsStr::new(url)), "MITSUKE_URL")) {
             let key = match key {
                 Some(key) => key.to_owned(),
-                None => stored_key()?
-                    .context("an API key is needed: --key, MITSUKE_KEY, or the file mitsuke/key in your configuration folder")?,
+                None => stored_key()?.with_context(|| say::text("cli.error.key-needed", &[]))?,
             };
-            return Ok(Api::new(Door::Url {
+            let api = Api::new(Door::Url {
                 url: url.trim_end_matches('/').to_owned(),
                 key,
-            }));
+            });
+            return Ok(match self.ca.as_ref().filter(|file| !file.as_os_str().is_empty()) {
+                Some(file) => api.with_authority(file.clone()),
+                None => api,
+            });
         }
         let api = Api::new(Door::Socket(socket.map_or_else(default_socket, Path::to_owned)));
         Ok(match key {
@@ -202,7 +241,7 @@ fn stored_key() -> Result<Option<String>> {
     };
     let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
     if meta.permissions().mode() & 0o077 != 0 {
-        bail!("{} can be read by others: chmod 600 it", path.display());
+        bail!("{}", say::text("cli.error.key-file-open", &[("file", &path.display().to_string())]));
     }
     Ok(Some(std::fs::read_to_string(&path)?.trim().to_owned()))
 }

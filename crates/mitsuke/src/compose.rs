@@ -14,6 +14,7 @@
 //! | thread `api` | serves API, local socket, public pages on a runtime of its own | at shutdown |
 //! | threads of the store | writer, readers, indexer | `MailStore::close`, last |
 
+use crate::say;
 use admin::Admin;
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
@@ -74,7 +75,12 @@ impl Running {
         if let Some(api) = self.api.take() {
             drop(tokio::task::spawn_blocking(move || api.join()).await);
         }
-        self.desk.store.mail.close().await.context("close the store")
+        self.desk
+            .store
+            .mail
+            .close()
+            .await
+            .with_context(|| say::text("cli.start.close", &[]))
     }
 }
 
@@ -84,14 +90,30 @@ impl Running {
 /// What is missing or taken, in words for the operator.
 pub async fn start(node: Node, clock: Clock) -> Result<Running> {
     let (trigger, shutdown) = Shutdown::new();
-    std::fs::create_dir_all(&node.data_dir).with_context(|| format!("make the data directory {}", node.data_dir.display()))?;
+    // A certificate that cannot be used is found before anything is made; one of our own needs the data directory.
+    let given = (!node.tls.is_empty()).then(|| load_tls(&node, &clock)).transpose()?;
+    std::fs::create_dir_all(&node.data_dir).with_context(|| say::about_file("cli.start.data-dir", &node.data_dir))?;
+    let tls = match given {
+        Some(tls) => tls,
+        None => load_tls(&node, &clock)?,
+    };
     let store = open_store(&node, &clock)?;
     let keys = Arc::new(identity::Keys::open_or_create(&node.data_dir)?);
     same_installation(&store, &keys).await?;
     let bound = bind(&node)?;
     let node = Arc::new(with_bound_ports(node, &bound));
-    let settings = Settings::load(store.clone(), clock.clone()).await.context("load the settings")?;
-    let (desk, seat) = desk(Arc::clone(&node), clock, store, keys, &bound, settings.live(), shutdown.clone())?;
+    let settings = Settings::load(store.clone(), clock.clone())
+        .await
+        .with_context(|| say::text("cli.start.settings", &[]))?;
+    let (desk, seat) = desk(
+        Arc::clone(&node),
+        clock,
+        (store, keys),
+        tls,
+        &bound,
+        settings.live(),
+        shutdown.clone(),
+    )?;
     let tasks = Tasks::new();
     let claims = Arc::new(Claims::new(Arc::clone(&settings)));
     let admin = Arc::new(Admin {
@@ -144,7 +166,7 @@ fn open_store(node: &Node, clock: &Clock) -> Result<Store> {
             blobs_dir: node.blobs.clone(),
             now,
         })
-        .with_context(|| format!("open the store in {}", node.data_dir.display())),
+        .with_context(|| say::about_file("cli.start.store", &node.data_dir)),
         // The URL may hold a password: it is not printed.
         StoreChoice::Postgres(url) => Store::open_postgres(&PgOptions {
             url: url.clone(),
@@ -153,7 +175,7 @@ fn open_store(node: &Node, clock: &Clock) -> Result<Store> {
             node_name: node.hostname.to_string(),
             lease: store::pg::LEASE,
         })
-        .context("open the store on PostgreSQL"),
+        .with_context(|| say::text("cli.start.postgres", &[])),
     }
 }
 
@@ -166,8 +188,8 @@ async fn same_installation(store: &Store, keys: &identity::Keys) -> Result<()> {
         return Ok(());
     }
     Err(anyhow!(
-        "this node has another installation key than the one the store was made with: copy {} from the first node's data directory",
-        identity::keys::KEY_FILE
+        "{}",
+        say::text("cli.start.other-key", &[("file", identity::keys::KEY_FILE)])
     ))
 }
 
@@ -180,10 +202,8 @@ fn bind(node: &Node) -> Result<Bound> {
             let socket = net::listen::bind(listener.address)
                 .and_then(tokio::net::TcpListener::into_std)
                 .with_context(|| {
-                    format!(
-                        "listen on {} ({:?}): is it taken, or not of this machine?",
-                        listener.address, listener.role
-                    )
+                    let (address, role) = (listener.address.to_string(), format!("{:?}", listener.role).to_lowercase());
+                    say::text("cli.start.listen", &[("address", &address), ("role", &role)])
                 })?;
             let address = socket.local_addr()?;
             Ok((listener.clone(), address, socket))
@@ -206,19 +226,12 @@ fn with_bound_ports(mut node: Node, bound: &Bound) -> Node {
     node
 }
 
-fn desk(
-    node: Arc<Node>,
-    clock: Clock,
-    store: Store,
-    keys: Arc<identity::Keys>,
-    bound: &Bound,
-    live: Arc<ArcSwap<Live>>,
-    shutdown: Shutdown,
-) -> Result<(Arc<Desk>, transport::queue::QueueSeat)> {
+/// Trusted roots, and the certificates that this node shows.
+fn load_tls(node: &Node, clock: &Clock) -> Result<(Roots, ServerTls)> {
     let roots = Roots::load(&RootsSource::System {
         extra: node.tls_roots.clone(),
     })
-    .context("load trust anchors")?;
+    .with_context(|| say::text("cli.start.roots", &[]))?;
     let base = &node.base;
     let names = vec![node.hostname.to_string(), format!("*.in.{base}"), format!("*.out.{base}")];
     let server_tls = ServerTls::load(
@@ -240,8 +253,20 @@ fn desk(
         },
         clock.now(),
     )
-    .context("load the certificates")?;
-    let client_tls = ClientTls::new(roots, Some(&server_tls)).context("set up TLS towards next hops")?;
+    .with_context(|| say::text("cli.start.certificates", &[]))?;
+    Ok((roots, server_tls))
+}
+
+fn desk(
+    node: Arc<Node>,
+    clock: Clock,
+    (store, keys): (Store, Arc<identity::Keys>),
+    (roots, server_tls): (Roots, ServerTls),
+    bound: &Bound,
+    live: Arc<ArcSwap<Live>>,
+    shutdown: Shutdown,
+) -> Result<(Arc<Desk>, transport::queue::QueueSeat)> {
+    let client_tls = ClientTls::new(roots, Some(&server_tls)).with_context(|| say::text("cli.start.client-tls", &[]))?;
     let own: Vec<SocketAddr> = bound.iter().map(|(_, address, _)| *address).collect();
     let allowed = node
         .allowed_private
@@ -252,9 +277,10 @@ fn desk(
         })
         .collect();
     let guard = Guard::new(own, allowed);
-    let resolver = Resolver::new(resolver_settings(&node, guard.clone())?, clock.clone()).context("set up the resolver")?;
+    let resolver =
+        Resolver::new(resolver_settings(&node, guard.clone())?, clock.clone()).with_context(|| say::text("cli.start.resolver", &[]))?;
     let (queue, seat) = transport::queue::QueueHandle::new();
-    let relay = Arc::new(identity::relay::RelayDoor::new(&keys).context("set up log-in")?);
+    let relay = Arc::new(identity::relay::RelayDoor::new(&keys).with_context(|| say::text("cli.start.log-in", &[]))?);
     let desk = Desk {
         stamp_key: mail::trace::StampKey::new(&keys.stamp_key()),
         ids: Arc::new(IdSource::new(store.mail.node_slot())),
@@ -349,13 +375,13 @@ fn serve_api(admin: Arc<Admin>, web: Vec<(Listener, std::net::TcpListener)>, shu
 fn control_socket(path: &Path) -> Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(anyhow!("another server answers at {}", path.display()));
+        return Err(anyhow!("{}", say::about_file("cli.start.socket-taken", path)));
     }
     drop(std::fs::remove_file(path));
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| say::about_file("cli.start.folder", folder))?;
     }
-    let listener = std::os::unix::net::UnixListener::bind(path).with_context(|| format!("bind the local socket {}", path.display()))?;
+    let listener = std::os::unix::net::UnixListener::bind(path).with_context(|| say::about_file("cli.start.socket", path))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -9,7 +9,7 @@ mod setup;
 
 use crate::cli::{asked_to_stop, on_mail_thread};
 use crate::client::{Api, Door};
-use crate::compose;
+use crate::{compose, say};
 use anyhow::{Context, Result, bail};
 use config::Node;
 use net::clock::Clock;
@@ -44,7 +44,7 @@ impl Ports {
             if first == 0 {
                 free_port()
             } else {
-                first.checked_add(n).context("the first port is too high")
+                first.checked_add(n).with_context(|| say::text("cli.demo.port", &[]))
             }
         };
         Ok(Self {
@@ -78,10 +78,10 @@ impl Drop for SinkProcess {
 /// # Errors
 /// When a port is taken or the folder cannot be written.
 pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| say::about_file("cli.start.folder", folder))?;
     let ports = Ports::from(first_port)?;
     let file = folder.join("mitsuke.toml");
-    std::fs::write(&file, setup::node_file(ports)).with_context(|| format!("write {}", file.display()))?;
+    std::fs::write(&file, setup::node_file(ports)).with_context(|| say::about_file("cli.error.write", &file))?;
     let node = Node::load(&file).map_err(|p| anyhow::anyhow!("{}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let is_first = !node.data_dir.join("mitsuke.db").exists();
     let sink = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.sink));
@@ -90,13 +90,10 @@ pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
         let socket = node.control_socket.clone();
         let running = compose::start(node, Clock::system())
             .await
-            .context("does another demonstration run? stop it, or give this one another --port and --dir")?;
+            .with_context(|| say::text("cli.demo.taken", &[]))?;
         let operator = Api::new(Door::Socket(socket.clone()));
-        println!(
-            "Mitsuke runs in {} ({}).\n",
-            folder.display(),
-            if is_first { "new data" } else { "its data were found again" }
-        );
+        let greeting = if is_first { "cli.demo.runs-new" } else { "cli.demo.runs-again" };
+        println!("{}\n", say::about_file(greeting, folder));
         let key = setup::tenant(&operator, folder, ports).await?;
         let owner = Api::new(Door::Url {
             url: format!("http://127.0.0.1:{}", ports.api),
@@ -105,33 +102,35 @@ pub fn run(folder: &Path, first_port: u16, once: bool) -> Result<()> {
         sample::run(&owner, ports).await?;
         goodbye(folder, &socket, ports, &key);
         if !once {
+            println!("\n{}", say::text("cli.demo.serving", &[]));
             asked_to_stop().await?;
-            println!("\nstopping; the data stay in {}", folder.display());
+            println!("\n{}", say::about_file("cli.demo.stopping", folder));
         }
         running.stop().await
     })
 }
 
 fn start_sink(address: SocketAddr, inbox: &Path) -> Result<SinkProcess> {
-    let program = std::env::current_exe().context("find this program")?;
+    let about_address = |key| say::text(key, &[("address", &address.to_string())]);
+    let program = std::env::current_exe().with_context(|| say::text("cli.demo.program", &[]))?;
     let child = Command::new(program)
-        .args(["sink", "--listen", &address.to_string(), "--dir"])
+        .args(["--lang", say::lang().as_str(), "sink", "--listen", &address.to_string(), "--dir"])
         .arg(inbox)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .context("start the sink")?;
+        .with_context(|| say::text("cli.demo.sink-start", &[]))?;
     let mut sink = SinkProcess(child);
     for _ in 0..100 {
-        if let Some(status) = sink.0.try_wait()? {
-            bail!("the sink ended at once ({status}): is {address} taken? give another --port");
+        if sink.0.try_wait()?.is_some() {
+            bail!("{}", about_address("cli.demo.sink-ended"));
         }
         if std::net::TcpStream::connect(address).is_ok() {
             return Ok(sink);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    bail!("the sink does not answer at {address}")
+    bail!("{}", about_address("cli.demo.sink-silent"))
 }
 
 fn goodbye(folder: &Path, socket: &Path, ports: Ports, key: &str) {
@@ -139,36 +138,25 @@ fn goodbye(folder: &Path, socket: &Path, ports: Ports, key: &str) {
         .map(|p| p.display().to_string())
         .unwrap_or_else(|_| "mitsuke".into());
     let key_file = folder.join("owner.key");
-    println!(
-        "\nAddresses (all on this machine)
-  SMTP            127.0.0.1:{mx}          (STARTTLS offered)
-  submission      127.0.0.1:{submission}          (STARTTLS, log-in)   TLS from the start: 127.0.0.1:{submissions}
-  API             http://127.0.0.1:{api}/api/v1   (described at /api/v1/openapi.json)
-  public pages    http://127.0.0.1:{web}/r/<ref>
-  local socket    {socket}   (operator)
-  sink            127.0.0.1:{sink}          (what it takes lies in {inbox})
-
-First API key (owner of tenant {TENANT}; also in {key_file})
-  {key}
-
-Try it
-  swaks --server 127.0.0.1:{mx} --from you@sender.example --to taro@{DOMAIN} --header 'Subject: 初めてのメール'
-  export MITSUKE_URL=http://127.0.0.1:{api} MITSUKE_KEY=$(cat {key_file})
-  {program} trace                       # what happened lately
-  {program} trace --subject 初めて        # by words of the subject
-  {program} trace QUEUE-ID              # the whole life of one message
-  {program} queue list                  # what waits, and why
-  {program} domain show {DOMAIN}
-
-Serving until Ctrl-C.",
-        mx = ports.mx,
-        submission = ports.submission,
-        submissions = ports.submissions,
-        api = ports.api,
-        web = ports.web,
-        sink = ports.sink,
-        socket = socket.display(),
-        inbox = folder.join("inbox").display(),
-        key_file = key_file.display(),
+    let text = |path: &Path| path.display().to_string();
+    let port = |port: u16| port.to_string();
+    let goodbye = say::text(
+        "cli.demo.goodbye",
+        &[
+            ("mx", &port(ports.mx)),
+            ("submission", &port(ports.submission)),
+            ("submissions", &port(ports.submissions)),
+            ("api", &port(ports.api)),
+            ("web", &port(ports.web)),
+            ("sink", &port(ports.sink)),
+            ("socket", &text(socket)),
+            ("inbox", &text(&folder.join("inbox"))),
+            ("key_file", &text(&key_file)),
+            ("tenant", TENANT),
+            ("domain", DOMAIN),
+            ("program", &program),
+            ("key", key),
+        ],
     );
+    println!("\n{goodbye}");
 }

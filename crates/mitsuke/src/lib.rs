@@ -7,4 +7,5 @@ pub mod client;
 pub mod compose;
 pub mod demo;
 pub mod housekeeping;
+pub mod say;
 pub mod sink;

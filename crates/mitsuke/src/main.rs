@@ -1,11 +1,14 @@
 //! The binary: reads the arguments and hands them on.
 #![allow(clippy::print_stderr, reason = "errors of the command line go to standard error")]
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match mitsuke::cli::run(mitsuke::cli::Cli::parse()) {
+    let cli = match mitsuke::cli::read_arguments() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    match mitsuke::cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output had enough of it.
         Err(e)

@@ -2,7 +2,8 @@
 //!
 //! Not a product server: no limits beyond those that keep it alive, loopback only.
 
-use anyhow::{Result, bail};
+use crate::say;
+use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -17,9 +18,11 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// When the address is not of this machine or is taken.
 pub async fn run(listen: SocketAddr, folder: Option<PathBuf>) -> Result<()> {
     if !listen.ip().is_loopback() {
-        bail!("the sink serves demonstrations on this machine alone: give an address of 127.0.0.0/8");
+        bail!("{}", say::text("cli.sink.loopback", &[]));
     }
-    let listener = TcpListener::bind(listen).await?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| say::text("cli.sink.listen", &[("address", &listen.to_string())]))?;
     let mut number = 0u64;
     loop {
         let (stream, _) = listener.accept().await?;

@@ -296,7 +296,7 @@ impl Maker<'_> {
                 reverse_path: String::new(),
                 login: None,
             },
-            accepted_event(size, &message_id, &from, &recipient),
+            accepted_event(size, &report),
             Event::Queued { recipient, due },
         ];
         let record = Record {
@@ -314,14 +314,14 @@ impl Maker<'_> {
     }
 }
 
-fn accepted_event(size: u64, message_id: &str, from: &Address, to: &str) -> Event {
+fn accepted_event(size: u64, report: &Report<'_>) -> Event {
     Event::Accepted {
         size,
-        message_id: Some(format!("<{message_id}>")),
-        from: vec![from.to_string()],
+        message_id: Some(format!("<{}>", report.message_id)),
+        from: vec![report.from.to_string()],
         reply_to: Vec::new(),
-        to: vec![to.to_owned()],
-        subject: None,
+        to: vec![report.to.to_string()],
+        subject: Some(report.subject()),
         date: None,
         attachments: Vec::new(),
         url_hosts: Vec::new(),

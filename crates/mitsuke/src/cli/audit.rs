@@ -51,14 +51,14 @@ impl Audit {
         session.output.rows(
             &page,
             &[
-                ("time", "at"),
-                ("who", "actor"),
-                ("role", "role"),
-                ("way", "channel"),
-                ("action", "action"),
-                ("object", "object"),
-                ("result", "result"),
-                ("why", "reason"),
+                ("cli.head.time", "at"),
+                ("cli.head.who", "actor"),
+                ("cli.head.role", "role"),
+                ("cli.head.way", "channel"),
+                ("cli.head.action", "action"),
+                ("cli.head.object", "object"),
+                ("cli.head.result", "result"),
+                ("cli.head.why", "reason"),
             ],
         )
     }

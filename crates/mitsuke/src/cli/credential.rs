@@ -3,19 +3,20 @@
 use super::Session;
 use super::output::Column;
 use super::query::escaped;
+use crate::say;
 use anyhow::Result;
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
-    ("name", "name"),
-    ("user name", "user_name"),
-    ("domains", "domains"),
-    ("networks", "networks"),
-    ("expires", "expires_at"),
-    ("last used", "last_used_at"),
-    ("from", "last_used_from"),
+    ("cli.head.name", "name"),
+    ("cli.head.user-name", "user_name"),
+    ("cli.head.domains", "domains"),
+    ("cli.head.networks", "networks"),
+    ("cli.head.expires", "expires_at"),
+    ("cli.head.last-used", "last_used_at"),
+    ("cli.head.from", "last_used_from"),
 ];
 
 /// Relay credentials.
@@ -61,9 +62,10 @@ impl CredentialCommand {
                 let body =
                     json!({"name": name, "domains": domain, "networks": network, "messages_per_10_min": limit, "expires_at": expires});
                 let made = session.api.post(&path, &body).await?;
-                session
-                    .output
-                    .fields(&made, &[("user name", "user_name"), ("secret (shown once)", "secret")])
+                session.output.fields(
+                    &made,
+                    &[("cli.head.user-name", "user_name"), ("cli.head.secret-shown-once", "secret")],
+                )
             }
             Self::List => session.output.rows(&session.api.get(&path).await?, COLUMNS),
             Self::Remove { name } => {
@@ -71,7 +73,9 @@ impl CredentialCommand {
                     .api
                     .json(Method::DELETE, &format!("{path}/{}", escaped(&name)), None)
                     .await?;
-                session.output.done(&Value::Null, &format!("{name}: ended"))
+                session
+                    .output
+                    .done(&Value::Null, &say::text("cli.done.name-ended", &[("name", &name)]))
             }
         }
     }

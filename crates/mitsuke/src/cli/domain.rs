@@ -3,33 +3,33 @@
 use super::Session;
 use super::output::{Column, Output};
 use super::query::{escaped, with_query};
+use crate::say;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
-    ("domain", "unicode_name"),
-    ("state", "state"),
-    ("meaning", "label_en"),
-    ("表示", "label_ja"),
-    ("verified by", "verified_by"),
-    ("since", "verified_at"),
+    ("cli.head.domain", "unicode_name"),
+    ("cli.head.state", "state"),
+    ("cli.head.meaning", "label"),
+    ("cli.head.verified-by", "verified_by"),
+    ("cli.head.verified-at", "verified_at"),
 ];
 const FIELDS: &[Column] = &[
-    ("domain", "name"),
-    ("state", "state"),
-    ("verified by", "verified_by"),
-    ("verified at", "verified_at"),
-    ("TXT record for proof", "txt_record"),
-    ("or best MX", "mx"),
-    ("claim lapses at", "lapses_at"),
-    ("purged at", "purge_at"),
-    ("last look at DNS", "checked_at"),
-    ("found", "found"),
-    ("warnings", "warnings"),
-    ("recipient check", "settings.recipient_mode"),
-    ("outbound", "settings.outbound_enabled"),
+    ("cli.head.domain", "name"),
+    ("cli.head.state", "state"),
+    ("cli.head.verified-by", "verified_by"),
+    ("cli.head.verified-at", "verified_at"),
+    ("cli.head.txt-record-for-proof", "txt_record"),
+    ("cli.head.or-best-mx", "mx"),
+    ("cli.head.claim-lapses-at", "lapses_at"),
+    ("cli.head.purged-at", "purge_at"),
+    ("cli.head.last-look-at-dns", "checked_at"),
+    ("cli.head.found", "found"),
+    ("cli.head.warnings", "warnings"),
+    ("cli.head.recipient-check", "settings.recipient_mode"),
+    ("cli.head.outbound", "settings.outbound_enabled"),
 ];
 
 /// Accepted domains.
@@ -118,13 +118,17 @@ impl DomainCommand {
         let patch = |name: &str, settings: Value, reason: &str| (path(name), json!({"settings": settings, "reason": reason}));
         match self {
             Self::Add { name, settings } => {
-                let settings: Value = serde_json::from_str(&settings).context("--settings is no JSON")?;
+                let settings: Value = serde_json::from_str(&settings).with_context(|| say::text("cli.error.settings-json", &[]))?;
                 show(output, &api.post(&base, &json!({"name": name, "settings": settings})).await?)
             }
-            Self::List { cursor } => output.rows(&api.get(&with_query(&base, &[("cursor", cursor)])).await?, COLUMNS),
+            Self::List { cursor } => list(output, api.get(&with_query(&base, &[("cursor", cursor)])).await?),
             Self::Show { name } => show(output, &api.get(&path(&name)).await?),
             Self::Set { name, patch: text, reason } => {
-                let (at, body) = patch(&name, serde_json::from_str(&text).context("the patch is no JSON")?, &reason);
+                let (at, body) = patch(
+                    &name,
+                    serde_json::from_str(&text).with_context(|| say::text("cli.error.patch-json", &[]))?,
+                    &reason,
+                );
                 show(output, &api.json(Method::PATCH, &at, Some(&body)).await?)
             }
             Self::Check { name } => show(output, &api.post(&format!("{}/check", path(&name)), &json!({})).await?),
@@ -146,18 +150,15 @@ impl DomainCommand {
                 output.fields(
                     &told,
                     &[
-                        ("MX is ours", "mx_is_ours"),
-                        ("outbound, last 24 h", "outbound_last_24h"),
-                        ("in the queue", "queued"),
-                        ("held", "held"),
-                        ("in quarantine", "quarantined"),
-                        ("days of grace", "grace_days"),
+                        ("cli.head.mx-is-ours", "mx_is_ours"),
+                        ("cli.head.outbound-last-24-h", "outbound_last_24h"),
+                        ("cli.head.in-the-queue", "queued"),
+                        ("cli.head.held", "held"),
+                        ("cli.head.in-quarantine", "quarantined"),
+                        ("cli.head.days-of-grace", "grace_days"),
                     ],
                 )?;
-                output.done(
-                    &Value::Null,
-                    &format!("Nothing was deleted. To delete: mitsuke domain delete {name} --confirm {name}"),
-                )
+                output.done(&Value::Null, &say::text("cli.done.nothing-deleted", &[("name", &name)]))
             }
             Self::Delete {
                 name,
@@ -166,14 +167,22 @@ impl DomainCommand {
             } => {
                 api.json(Method::DELETE, &path(&name), Some(&json!({"confirm": confirm, "reason": reason})))
                     .await?;
-                output.done(
-                    &Value::Null,
-                    &format!("{name}: deletion begun. Until the end of the grace `mitsuke domain restore {name}` brings it back."),
-                )
+                output.done(&Value::Null, &say::text("cli.done.deletion-begun", &[("name", &name)]))
             }
             Self::Restore { name } => show(output, &api.post(&format!("{}/restore", path(&name)), &json!({})).await?),
         }
     }
+}
+
+/// Domains, with the meaning of their states in the reader's language.
+fn list(output: Output, mut page: Value) -> Result<()> {
+    if !output.is_json() {
+        let label = format!("label_{}", say::lang().as_str());
+        for row in page.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+            row["label"] = row.get(&label).cloned().unwrap_or_default();
+        }
+    }
+    output.rows(&page, COLUMNS)
 }
 
 /// A domain, with what DNS said in words; `--json` shows the report as it is.
@@ -195,9 +204,14 @@ fn answers(report: &Value) -> Vec<String> {
         .map(|row| {
             let found = row["found"].as_array().map(Vec::as_slice).unwrap_or_default();
             let found = found.iter().filter_map(text).collect::<Vec<_>>().join(" | ");
-            let what = text(&row["error"]).unwrap_or(if found.is_empty() { "nothing".into() } else { found });
+            let what = text(&row["error"]).unwrap_or(if found.is_empty() {
+                say::text("cli.dns.nothing", &[])
+            } else {
+                found
+            });
             let name = |field: &str| text(&row[field]).unwrap_or_default();
-            format!("{} at {}: {what}", name("record").to_uppercase(), name("server"))
+            let (record, server) = (name("record").to_uppercase(), name("server"));
+            say::text("cli.dns.answer", &[("record", &record), ("server", &server), ("what", &what)])
         })
         .collect();
     told.extend(text(&report["error"]));

@@ -1,7 +1,8 @@
 //! Documents that are generated from the code: settings, replies, commands, the API's description; and shell completion.
 #![allow(clippy::print_stdout, reason = "a command that prints")]
 
-use super::Cli;
+use super::{Cli, help};
+use crate::say;
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ pub(crate) enum Generate {
     Settings,
     /// docs/generated/replies.md
     Replies,
-    /// docs/generated/cli.md
+    /// docs/generated/cli.md (with `--lang ja`: cli.ja.md)
     Cli,
     /// crates/admin/openapi.json
     Openapi,
@@ -56,35 +57,37 @@ pub(crate) fn completion(shell: clap_complete::Shell) -> Result<()> {
 }
 
 fn commands() -> String {
-    let mut out = String::from("# Commands\n\nGenerated from the program. `mitsuke COMMAND --help` shows the same with every option.\n");
-    describe(&Cli::command(), "mitsuke", &mut out);
+    let mut out = say::text("cli.document.head", &[]);
+    let tree = Cli::command();
+    out.push_str(&format!("\n\n## {}\n\n", say::text("cli.document.everywhere", &[])));
+    let everywhere: Vec<String> = tree.get_arguments().map(|a| usage(&[], a)).collect();
+    let _ = writeln!(out, "{}", everywhere.join("\n"));
+    describe(&tree, &[], &mut out);
     out
 }
 
-fn describe(command: &clap::Command, path: &str, out: &mut String) {
+fn describe(command: &clap::Command, path: &[String], out: &mut String) {
     for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
-        let name = format!("{path} {}", sub.get_name());
+        let path: Vec<String> = path.iter().cloned().chain([sub.get_name().to_owned()]).collect();
         let arguments: Vec<String> = sub
             .get_arguments()
             .filter(|a| !a.is_global_set() && a.get_id() != "help")
-            .map(usage)
+            .map(|a| usage(&path, a))
             .collect();
-        let _ = write!(
-            out,
-            "\n## `{name}`\n\n{}\n",
-            sub.get_about().map(ToString::to_string).unwrap_or_default()
-        );
+        let about = say::text(&help::command_key(&path), &[]);
+        let _ = write!(out, "\n## `mitsuke {}`\n\n{about}\n", path.join(" "));
         if !arguments.is_empty() {
             let _ = write!(out, "\n{}\n", arguments.join("\n"));
         }
-        describe(sub, &name, out);
+        describe(sub, &path, out);
     }
 }
 
-fn usage(argument: &clap::Arg) -> String {
+fn usage(path: &[String], argument: &clap::Arg) -> String {
     let name = match argument.get_long() {
         Some(long) => format!("--{long}"),
         None => format!("<{}>", argument.get_id().as_str().to_uppercase()),
     };
-    format!("* `{name}`: {}", argument.get_help().map(ToString::to_string).unwrap_or_default())
+    let help = say::text(&help::argument_key(path, argument.get_id().as_str()), &[]);
+    format!("* `{name}`: {help}")
 }

@@ -3,6 +3,7 @@
 //! Invariants: text from outside cannot move the cursor or colour the screen: control characters are shown as `?`.
 //! Whoever reads may have enough: a closed pipe is an error to end with, not a panic.
 
+use crate::say as words;
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub struct Output {
     json: bool,
 }
 
-/// A column: its head, and the field of a row that it shows (`a.b` for fields within fields).
+/// A column: the key of its head, and the field of a row that it shows (`a.b` for fields within fields).
 pub(crate) type Column = (&'static str, &'static str);
 
 impl Output {
@@ -45,15 +46,15 @@ impl Output {
         table
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(columns.iter().map(|(head, _)| head.to_uppercase()));
+        table.set_header(columns.iter().map(|(head, _)| words::text(head, &[]).to_uppercase()));
         for item in &items {
             table.add_row(columns.iter().map(|(_, field)| cell(item, field)));
         }
         say(&table.to_string())?;
         if let Some(next) = page.get("next").and_then(Value::as_str) {
-            say(&format!("\nmore: --cursor {next}"))?;
+            say(&format!("\n{}", words::text("cli.list.more", &[("cursor", next)])))?;
         } else if items.is_empty() {
-            say("(none)")?;
+            say(&words::text("cli.list.none", &[]))?;
         }
         Ok(())
     }
@@ -63,11 +64,13 @@ impl Output {
         if self.json {
             return self.value(value);
         }
-        let width = columns.iter().map(|(head, _)| head.chars().count()).max().unwrap_or(0);
-        for (head, field) in columns {
+        let heads: Vec<String> = columns.iter().map(|(head, _)| words::text(head, &[])).collect();
+        let width = heads.iter().map(|head| words::columns(head)).max().unwrap_or(0);
+        for (head, (_, field)) in heads.iter().zip(columns) {
             let text = cell(value, field);
             if !text.is_empty() {
-                say(&format!("{head:width$}  {text}"))?;
+                let space = " ".repeat(width - words::columns(head));
+                say(&format!("{head}{space}  {text}"))?;
             }
         }
         Ok(())

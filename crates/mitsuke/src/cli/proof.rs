@@ -2,6 +2,7 @@
 
 use super::Session;
 use super::query::escaped;
+use crate::say;
 use anyhow::Result;
 use clap::Subcommand;
 use hyper::Method;
@@ -37,29 +38,32 @@ impl ProofCommand {
             Self::Show => output.fields(
                 &api.get(&path).await?,
                 &[
-                    ("secrets (SHA-256 begins)", "secrets"),
-                    ("Microsoft tenant ids", "microsoft_tenant_ids"),
-                    ("set-up window until", "window_until"),
-                    ("messages in it", "window_used"),
-                    ("seen", "seen"),
+                    ("cli.head.secrets-sha-256-begins", "secrets"),
+                    ("cli.head.microsoft-tenant-ids", "microsoft_tenant_ids"),
+                    ("cli.head.set-up-window-until", "window_until"),
+                    ("cli.head.messages-in-it", "window_used"),
+                    ("cli.head.seen", "seen"),
                 ],
             ),
             Self::Secret => output.fields(
                 &api.post(&format!("{path}/secrets"), &json!({})).await?,
-                &[("header", "header"), ("secret (shown once)", "secret")],
+                &[("cli.head.header", "header"), ("cli.head.secret-shown-once", "secret")],
             ),
             Self::EndSecret { prefix } => {
                 api.json(Method::DELETE, &format!("{path}/secrets/{}", escaped(&prefix)), None)
                     .await?;
-                output.done(&Value::Null, "ended")
+                output.done(&Value::Null, &say::text("cli.done.ended", &[]))
             }
             Self::Open { minutes } => {
                 api.post(&format!("{path}/window"), &json!({"minutes": minutes})).await?;
-                output.done(&Value::Null, &format!("open for {minutes} minutes"))
+                output.done(
+                    &Value::Null,
+                    &say::text("cli.done.window-open", &[("minutes", &minutes.to_string())]),
+                )
             }
             Self::Close => {
                 api.json(Method::DELETE, &format!("{path}/window"), None).await?;
-                output.done(&Value::Null, "closed")
+                output.done(&Value::Null, &say::text("cli.done.window-closed", &[]))
             }
         }
     }

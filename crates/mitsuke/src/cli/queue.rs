@@ -3,44 +3,45 @@
 use super::Session;
 use super::output::Column;
 use super::query::{escaped, with_query};
-use anyhow::{Result, bail};
+use crate::say;
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
 const COLUMNS: &[Column] = &[
-    ("queue id", "queue_id"),
-    ("n", "number"),
-    ("state", "state"),
-    ("sender", "sender"),
-    ("recipient", "recipient"),
-    ("size", "size"),
-    ("tries", "attempts"),
-    ("next", "due"),
-    ("reason", "reason"),
-    ("last reply", "last_reply"),
+    ("cli.head.queue-id", "queue_id"),
+    ("cli.head.n", "number"),
+    ("cli.head.state", "state"),
+    ("cli.head.sender", "sender"),
+    ("cli.head.recipient", "recipient"),
+    ("cli.head.size", "size"),
+    ("cli.head.tries", "attempts"),
+    ("cli.head.next", "due"),
+    ("cli.head.reason", "reason"),
+    ("cli.head.last-reply", "last_reply"),
 ];
 const EXPLAINED: &[Column] = &[
-    ("queue id", "entry.queue_id"),
-    ("recipient", "entry.recipient"),
-    ("state", "entry.state"),
-    ("reason", "entry.reason"),
-    ("last reply", "entry.last_reply"),
-    ("attempts", "entry.attempts"),
-    ("next attempt", "entry.due"),
-    ("given up at", "entry.expires_at"),
-    ("being tried now", "in_attempt"),
-    ("ahead of it", "position"),
-    ("paused since", "paused_since"),
-    ("no candidate", "no_candidate"),
+    ("cli.head.queue-id", "entry.queue_id"),
+    ("cli.head.recipient", "entry.recipient"),
+    ("cli.head.state", "entry.state"),
+    ("cli.head.reason", "entry.reason"),
+    ("cli.head.last-reply", "entry.last_reply"),
+    ("cli.head.attempts", "entry.attempts"),
+    ("cli.head.next-attempt", "entry.due"),
+    ("cli.head.given-up-at", "entry.expires_at"),
+    ("cli.head.being-tried-now", "in_attempt"),
+    ("cli.head.ahead-of-it", "position"),
+    ("cli.head.paused-since", "paused_since"),
+    ("cli.head.no-candidate", "no_candidate"),
 ];
 const CANDIDATES: &[Column] = &[
-    ("candidate", "route"),
-    ("host", "host"),
-    ("port", "port"),
-    ("health", "health"),
-    ("connections", "connections"),
-    ("of", "connections_max"),
+    ("cli.head.candidate", "route"),
+    ("cli.head.host", "host"),
+    ("cli.head.port", "port"),
+    ("cli.head.health", "health"),
+    ("cli.head.connections", "connections"),
+    ("cli.head.of", "connections_max"),
 ];
 
 /// Mail that waits.
@@ -70,7 +71,7 @@ pub(crate) enum QueueCommand {
         #[arg(default_value_t = 0)]
         number: u32,
     },
-    /// Due at once.
+    /// Due at once; where a pause is in force it waits for its end, and held mail must be released first.
     Retry(#[command(flatten)] Selection),
     /// Not tried until released.
     Hold(#[command(flatten)] Selection),
@@ -189,16 +190,19 @@ impl Selection {
         let mut order = json!({"action": action, "dry_run": self.dry_run, "text": self.text});
         if self.all {
             if !self.entries.is_empty() {
-                bail!("give queue ids, or --all with a filter, not both");
+                bail!("{}", say::text("cli.error.ids-and-all", &[]));
             }
             order["filter"] = self.filter.json(tenant);
             return Ok(order);
         }
         if self.entries.is_empty() {
-            bail!("which entries? give queue ids, or --all with a filter (and --dry-run to count first)");
+            bail!("{}", say::text("cli.error.which-entries", &[]));
         }
         let entries = self.entries.iter().map(|e| match e.split_once('/') {
-            Some((id, n)) => Ok(json!({"queue_id": id, "number": n.parse::<u32>()?})),
+            Some((id, n)) => {
+                let number: u32 = n.parse().with_context(|| say::text("cli.error.entry", &[("entry", e)]))?;
+                Ok(json!({"queue_id": id, "number": number}))
+            }
             None => Ok(json!({"queue_id": e})),
         });
         order["entries"] = entries.collect::<Result<Vec<_>>>()?.into();
@@ -219,7 +223,7 @@ impl QueueCommand {
             }
             Self::Count { filter } => {
                 let told = session.api.get(&with_query("/api/v1/queue/count", &filter.query(tenant))).await?;
-                return session.output.fields(&told, &[("entries", "count")]);
+                return session.output.fields(&told, &[("cli.head.entries", "count")]);
             }
             Self::Show { queue_id, number } => return explain(session, &queue_id, number).await,
             Self::Pause { target, reason } => return pause(session, target, &reason).await,
@@ -229,11 +233,11 @@ impl QueueCommand {
                 return session.output.rows(
                     &session.api.get(&path).await?,
                     &[
-                        ("kind", "kind"),
-                        ("which", "subject"),
-                        ("since", "since"),
-                        ("by", "actor"),
-                        ("why", "reason"),
+                        ("cli.head.kind", "kind"),
+                        ("cli.head.which", "subject"),
+                        ("cli.head.since", "since"),
+                        ("cli.head.by", "actor"),
+                        ("cli.head.why", "reason"),
                     ],
                 );
             }
@@ -254,16 +258,31 @@ impl QueueCommand {
             }
         };
         let told = session.api.post("/api/v1/queue/actions", &order).await?;
-        session.output.fields(
-            &told,
-            &[
-                ("about", "matched"),
-                ("done", "done"),
-                ("after the attempt under way", "after_attempt"),
-                ("does not apply", "not_applicable"),
-            ],
-        )
+        shown(session, &told, order["action"] == "retry")
     }
+}
+
+/// What was done; with the way out where a retry does not apply.
+fn shown(session: &Session, told: &Value, is_retry: bool) -> Result<()> {
+    session.output.fields(
+        told,
+        &[
+            ("cli.head.about", "matched"),
+            ("cli.head.done", "done"),
+            ("cli.head.after-the-attempt-under-way", "after_attempt"),
+            ("cli.head.does-not-apply", "not_applicable"),
+        ],
+    )?;
+    match way_out(told, is_retry) {
+        Some(text) if !session.output.is_json() => session.output.done(&Value::Null, &text),
+        _ => Ok(()),
+    }
+}
+
+/// A retry applies to what is queued; the rest is held.
+fn way_out(told: &Value, is_retry: bool) -> Option<String> {
+    let is_some_held = told["not_applicable"].as_u64() > Some(0);
+    (is_retry && is_some_held).then(|| say::text("cli.done.held-not-retried", &[]))
 }
 
 async fn explain(session: &Session, queue_id: &str, number: u32) -> Result<()> {
@@ -284,7 +303,7 @@ async fn pause(session: &Session, target: Target, reason: &str) -> Result<()> {
         .await?;
     session
         .output
-        .done(&Value::Null, &format!("{subject}: paused; mail waits until `mitsuke queue resume`"))
+        .done(&Value::Null, &say::text("cli.done.paused", &[("name", &subject)]))
 }
 
 async fn resume(session: &Session, target: Target) -> Result<()> {
@@ -295,12 +314,50 @@ async fn resume(session: &Session, target: Target) -> Result<()> {
         escaped(&subject)
     );
     session.api.json(Method::DELETE, &path, None).await?;
-    session.output.done(&Value::Null, &format!("{subject}: goes on"))
+    session
+        .output
+        .done(&Value::Null, &say::text("cli.done.resumed", &[("name", &subject)]))
 }
 
 fn split(target: Target) -> (&'static str, String) {
     match (target.domain, target.next_hop) {
         (Some(domain), _) => ("domain", domain),
         (None, hop) => ("next-hop", hop.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_of_held_mail_tells_the_way_out() {
+        for (not_applicable, is_retry, is_told) in [(0, true, false), (1, true, true), (1, false, false)] {
+            let told = json!({"matched": 1, "not_applicable": not_applicable});
+            assert_eq!(
+                way_out(&told, is_retry).is_some_and(|t| t.contains("queue release")),
+                is_told,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn entries_are_queue_ids_with_or_without_a_number() {
+        let of = |entries: &[&str]| Selection {
+            entries: entries.iter().map(|e| (*e).to_owned()).collect(),
+            ..Selection::default()
+        };
+        let order = of(&["a", "b/2"]).order("retry", None).unwrap();
+        assert_eq!(order["entries"], json!([{"queue_id": "a"}, {"queue_id": "b", "number": 2}]));
+        for (entries, all, told) in [
+            (&["a/x"][..], false, "a/x: an entry is"),
+            (&[], false, "which entries?"),
+            (&["a"], true, "not both"),
+        ] {
+            let selection = Selection { all, ..of(entries) };
+            let error = selection.order("retry", None).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::Session;
 use super::output::Column;
 use super::query::{escaped, with_query};
+use crate::say;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use hyper::Method;
@@ -13,20 +14,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const COLUMNS: &[Column] = &[
-    ("address", "address"),
-    ("name", "display_name"),
-    ("aliases", "aliases"),
-    ("groups", "groups"),
-    ("enabled", "enabled"),
+    ("cli.head.address", "address"),
+    ("cli.head.name", "display_name"),
+    ("cli.head.aliases", "aliases"),
+    ("cli.head.groups", "groups"),
+    ("cli.head.enabled", "enabled"),
 ];
 const VERSIONS: &[Column] = &[
-    ("version", "version"),
-    ("made", "made_at"),
-    ("by", "actor"),
-    ("file", "origin"),
-    ("recipients", "entries"),
-    ("added", "difference.added"),
-    ("removed", "difference.removed"),
+    ("cli.head.version", "version"),
+    ("cli.head.made", "made_at"),
+    ("cli.head.by", "actor"),
+    ("cli.head.file", "origin"),
+    ("cli.head.recipients", "entries"),
+    ("cli.head.added", "difference.added"),
+    ("cli.head.removed", "difference.removed"),
 ];
 
 /// Recipient lists.
@@ -89,7 +90,7 @@ impl RecipientCommand {
                 dry_run,
                 force,
             } => {
-                let bytes = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+                let bytes = std::fs::read(&file).with_context(|| say::about_file("cli.error.read", &file))?;
                 let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
                 let query = [
                     ("mode", Some(if merge { "merge" } else { "replace" }.to_owned())),
@@ -97,7 +98,8 @@ impl RecipientCommand {
                     ("force", Some(force.to_string())),
                     ("origin", name),
                 ];
-                let bar = indicatif::ProgressBar::new_spinner().with_message(format!("importing {} bytes", bytes.len()));
+                let bar = indicatif::ProgressBar::new_spinner()
+                    .with_message(say::text("cli.progress.importing", &[("bytes", &bytes.len().to_string())]));
                 bar.enable_steady_tick(Duration::from_millis(120));
                 let told = api
                     .send(
@@ -109,7 +111,7 @@ impl RecipientCommand {
                     .await;
                 bar.finish_and_clear();
                 let told = serde_json::from_slice(&told.map_err(with_rows)?)?;
-                output.fields(&told, &[("list", "summary"), ("version in force", "version")])
+                output.fields(&told, &[("cli.head.list", "summary"), ("cli.head.version-in-force", "version")])
             }
             Self::List { domain, cursor } => output.rows(&api.get(&with_query(&path(&domain), &[("cursor", cursor)])).await?, COLUMNS),
             Self::Export { domain } => {
@@ -123,7 +125,7 @@ impl RecipientCommand {
                 let told = api
                     .post(&format!("{}/versions/{version}/restore", path(&domain)), &json!({}))
                     .await?;
-                output.fields(&told, &[("list", "summary"), ("version in force", "version")])
+                output.fields(&told, &[("cli.head.list", "summary"), ("cli.head.version-in-force", "version")])
             }
         }
     }
@@ -140,7 +142,10 @@ fn with_rows(error: anyhow::Error) -> anyhow::Error {
     }
     let lines: Vec<String> = rows
         .iter()
-        .map(|r| format!("  line {}: {}", r["line"], r["text"].as_str().unwrap_or_default()))
+        .map(|r| {
+            let (line, text) = (r["line"].to_string(), r["text"].as_str().unwrap_or_default());
+            say::text("cli.error.wrong-row", &[("line", &line), ("text", text)])
+        })
         .collect();
-    error.context(format!("wrong rows:\n{}", lines.join("\n")))
+    error.context(format!("{}\n{}", say::text("cli.error.wrong-rows", &[]), lines.join("\n")))
 }

@@ -9,13 +9,13 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 const FIELDS: &[Column] = &[
-    ("outbound", "settings.outbound_enabled"),
-    ("networks", "settings.outbound_networks"),
-    ("certificates", "settings.outbound_certificates"),
-    ("submission with log-in", "settings.outbound_submission"),
-    ("Microsoft 365", "settings.outbound_microsoft365"),
-    ("Google Workspace", "settings.outbound_google_workspace"),
-    ("foreign From", "settings.foreign_from"),
+    ("cli.head.outbound", "settings.outbound_enabled"),
+    ("cli.head.networks", "settings.outbound_networks"),
+    ("cli.head.certificates", "settings.outbound_certificates"),
+    ("cli.head.submission-with-log-in", "settings.outbound_submission"),
+    ("cli.head.microsoft-365", "settings.outbound_microsoft365"),
+    ("cli.head.google-workspace", "settings.outbound_google_workspace"),
+    ("cli.head.foreign-from", "settings.foreign_from"),
 ];
 
 /// Outbound senders.

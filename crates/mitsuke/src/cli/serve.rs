@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands that talk to their user")]
 
 use crate::compose;
+use crate::say;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use config::Node;
@@ -14,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// `mitsuke serve`
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Node file.
+    /// Node file; certificates of TLS are named there.
     #[arg(long, short = 'c', default_value = "mitsuke.toml")]
     config: PathBuf,
 }
@@ -22,7 +23,7 @@ pub(crate) struct Serve {
 /// `mitsuke check`
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Node file.
+    /// Node file; certificates of TLS are named there.
     #[arg(long, short = 'c', default_value = "mitsuke.toml")]
     config: PathBuf,
 }
@@ -56,7 +57,7 @@ pub(crate) struct Sink {
 pub(crate) fn node(path: &Path) -> Result<Node> {
     Node::load(path).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
-        anyhow::anyhow!("{} cannot be used:\n{}", path.display(), lines.join("\n"))
+        anyhow::anyhow!("{}\n{}", say::about_file("cli.error.node-file", path), lines.join("\n"))
     })
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn on_mail_thread<T>(work: impl Future<Output = Result<T>>) -> Result
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("start the runtime")?
+        .with_context(|| say::text("cli.error.runtime", &[]))?
         .block_on(work)
 }
 
@@ -136,11 +137,11 @@ impl Check {
         match problems.len() {
             0 if json => Ok(()),
             0 => {
-                println!("{}: nothing to mend", self.config.display());
+                println!("{}", say::about_file("cli.check.clean", &self.config));
                 Ok(())
             }
-            1 => bail!("1 problem"),
-            n => bail!("{n} problems"),
+            1 => bail!("{}", say::text("cli.check.problem", &[])),
+            n => bail!("{}", say::text("cli.check.problems", &[("count", &n.to_string())])),
         }
     }
 }

@@ -3,20 +3,21 @@
 use super::Session;
 use super::output::Column;
 use super::query::escaped;
+use crate::say;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
 const COLUMNS: &[Column] = &[
-    ("row", "row"),
-    ("recipient", "recipient"),
-    ("host", "host"),
-    ("port", "port"),
-    ("preference", "preference"),
-    ("tls", "tls"),
-    ("enabled", "enabled"),
-    ("note", "note"),
+    ("cli.head.row", "row"),
+    ("cli.head.recipient", "recipient"),
+    ("cli.head.host", "host"),
+    ("cli.head.port", "port"),
+    ("cli.head.preference", "preference"),
+    ("cli.head.tls", "tls"),
+    ("cli.head.enabled", "enabled"),
+    ("cli.head.note", "note"),
 ];
 
 /// Inbound servers.
@@ -66,7 +67,8 @@ pub(crate) struct RowArgs {
     /// 1–100, lower first.
     #[arg(long)]
     preference: Option<u32>,
-    /// none, opportunistic, encrypted, verified, pinned.
+    /// TLS towards the server: none, opportunistic (default), encrypted (always), verified (with a believed certificate), pinned (with the key of
+    /// --pin).
     #[arg(long)]
     tls: Option<String>,
     /// SHA-256 of the server's key, hex (for pinned).
@@ -75,7 +77,7 @@ pub(crate) struct RowArgs {
     /// Connections at most, 1–100.
     #[arg(long)]
     connections: Option<u32>,
-    /// On or off.
+    /// In use: true or false.
     #[arg(long)]
     enabled: Option<bool>,
     /// Text.
@@ -111,14 +113,22 @@ impl RowArgs {
 /// `host`, `host:port`, `[v6]:port`, `v6`.
 fn split_port(text: &str) -> Result<(String, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (ip, port) = rest.split_once(']').context("a closing ] is missing")?;
-        let port = port.strip_prefix(':').map(str::parse).transpose().context("port")?;
+        let (ip, port) = rest.split_once(']').with_context(|| say::text("cli.error.bracket", &[]))?;
+        let port = port.strip_prefix(':').map(str::parse).transpose().with_context(port_range)?;
         return Ok((ip.to_owned(), port));
     }
     match text.split_once(':') {
-        Some((host, port)) if !port.contains(':') => Ok((host.to_owned(), Some(port.parse().context("port is 1 to 65535")?))),
+        Some((host, port)) if !port.contains(':') => Ok((host.to_owned(), Some(port.parse().with_context(port_range)?))),
         _ => Ok((text.to_owned(), None)),
     }
+}
+
+fn port_range() -> String {
+    say::text("cli.error.port", &[])
+}
+
+fn no_row(row: usize) -> String {
+    say::text("cli.error.no-row", &[("row", &row.to_string())])
 }
 
 impl ServerCommand {
@@ -144,12 +154,12 @@ impl ServerCommand {
                     .checked_sub(1)
                     .and_then(|i| rows.get_mut(i))
                     .and_then(Value::as_object_mut)
-                    .with_context(|| format!("there is no row {row}"))?;
+                    .with_context(|| no_row(row))?;
                 values.apply(at, host.as_deref())?;
             }
             Self::Remove { row, .. } => {
                 if row == 0 || row > rows.len() {
-                    bail!("there is no row {row}");
+                    bail!("{}", no_row(row));
                 }
                 rows.remove(row - 1);
             }

@@ -3,14 +3,20 @@
 use super::Session;
 use super::output::Column;
 use super::query::{escaped, with_query};
+use crate::say;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-const REVISIONS: &[Column] = &[("revision", "revision"), ("saved", "saved_at"), ("by", "actor"), ("why", "reason")];
-const DIFFERENCE: &[Column] = &[("field", "field"), ("old", "old"), ("new", "new")];
+const REVISIONS: &[Column] = &[
+    ("cli.head.revision", "revision"),
+    ("cli.head.saved", "saved_at"),
+    ("cli.head.by", "actor"),
+    ("cli.head.why", "reason"),
+];
+const DIFFERENCE: &[Column] = &[("cli.head.field", "field"), ("cli.head.old", "old"), ("cli.head.new", "new")];
 
 /// Settings documents.
 #[derive(Debug, Subcommand)]
@@ -88,19 +94,19 @@ impl SettingsCommand {
         } else {
             format!("/api/v1/settings/{}", escaped(&session.tenant().await?))
         };
-        let saved = |told: &Value| output.fields(told, &[("revision", "revision"), ("active since", "active_at")]);
+        let saved = |told: &Value| output.fields(told, &[("cli.head.revision", "revision"), ("cli.head.active-since", "active_at")]);
         match self {
             Self::Show { .. } => output.value(&api.get(&path).await?),
             Self::Set { patch, reason, .. } => {
-                let document: Value = serde_json::from_str(&patch).context("the patch is no JSON")?;
+                let document: Value = serde_json::from_str(&patch).with_context(|| say::text("cli.error.patch-json", &[]))?;
                 saved(
                     &api.json(Method::PATCH, &path, Some(&json!({"document": document, "reason": reason})))
                         .await?,
                 )
             }
             Self::Replace { file, base, .. } => {
-                let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-                let document: Value = serde_json::from_str(&text).context("the file is no JSON")?;
+                let text = std::fs::read_to_string(&file).with_context(|| say::about_file("cli.error.read", &file))?;
+                let document: Value = serde_json::from_str(&text).with_context(|| say::text("cli.error.file-json", &[]))?;
                 let document = document.get("document").cloned().unwrap_or(document);
                 saved(
                     &api.json(Method::PUT, &path, Some(&json!({"document": document, "base": base})))

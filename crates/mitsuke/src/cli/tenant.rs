@@ -9,12 +9,12 @@ use hyper::Method;
 use serde_json::json;
 
 const COLUMNS: &[Column] = &[
-    ("name", "name"),
-    ("title", "title"),
-    ("state", "state"),
-    ("mx", "mx"),
-    ("smarthost", "smarthost"),
-    ("since", "created_at"),
+    ("cli.head.name", "name"),
+    ("cli.head.title", "title"),
+    ("cli.head.state", "state"),
+    ("cli.head.mx", "mx"),
+    ("cli.head.smarthost", "smarthost"),
+    ("cli.head.since", "created_at"),
 ];
 
 /// Organisations.
@@ -81,11 +81,11 @@ impl TenantCommand {
                 output.fields(
                     &both,
                     &[
-                        ("tenant", "tenant.name"),
-                        ("state", "tenant.state"),
-                        ("MX target", "tenant.mx"),
-                        ("smarthost", "tenant.smarthost"),
-                        ("owner's API key (shown once)", "key.secret"),
+                        ("cli.head.tenant", "tenant.name"),
+                        ("cli.head.state", "tenant.state"),
+                        ("cli.head.mx-target", "tenant.mx"),
+                        ("cli.head.smarthost", "tenant.smarthost"),
+                        ("cli.head.owner-s-api-key-shown-once", "key.secret"),
                     ],
                 )
             }

@@ -3,6 +3,7 @@
 use super::Session;
 use super::output::{say, shown};
 use super::query::{escaped, with_query};
+use crate::say as words;
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
@@ -66,7 +67,7 @@ pub(crate) struct Trace {
     /// Octets at most.
     #[arg(long)]
     size_max: Option<u64>,
-    /// Came by TLS.
+    /// Came by TLS: true or false.
     #[arg(long)]
     tls: Option<bool>,
     /// Words of an attachment's name.
@@ -142,13 +143,13 @@ impl Trace {
         session.output.rows(
             &shown,
             &[
-                ("id", "id"),
-                ("time", "at"),
-                ("direction", "direction"),
-                ("sender", "sender"),
-                ("recipients", "recipients"),
-                ("subject", "subject"),
-                ("state", "state"),
+                ("cli.head.id", "id"),
+                ("cli.head.time", "at"),
+                ("cli.head.direction", "direction"),
+                ("cli.head.sender", "sender"),
+                ("cli.head.recipients", "recipients"),
+                ("cli.head.subject", "subject"),
+                ("cli.head.state", "state"),
             ],
         )
     }
@@ -179,15 +180,56 @@ fn summary(trace: &Value) -> Value {
         .next_back()
         .map(|r| format!(" ({r})"))
         .unwrap_or_default();
-    let mut recipients = of("rcpt", "recipient");
-    if recipients.is_empty() {
-        recipients = of("queued", "recipient");
-    }
+    // Of a refused transaction only the refusals name the recipients.
+    let mut recipients = ["rcpt", "queued", "refused"]
+        .iter()
+        .map(|kind| of(kind, "recipient"))
+        .find(|found| !found.iter().all(String::is_empty))
+        .unwrap_or_default();
+    recipients.retain(|r| !r.is_empty());
+    let mut seen = std::collections::BTreeSet::new();
+    recipients.retain(|r| seen.insert(r.clone()));
     serde_json::json!({
         "id": text(trace, "id"), "at": text(trace, "at"), "direction": text(trace, "direction"),
         "sender": of("mail-from", "reverse_path").first(), "recipients": recipients,
         "subject": of("accepted", "subject").first(), "state": format!("{last}{}", if last == "delivered" { String::new() } else { reason }),
     })
+}
+
+/// The kinds of events, and the keys of what they are called.
+const EVENTS: [(&str, &str); 19] = [
+    ("accepted", "cli.event.accepted"),
+    ("attempt", "cli.event.attempt"),
+    ("checked", "cli.event.checked"),
+    ("connected", "cli.event.connected"),
+    ("decided", "cli.event.decided"),
+    ("deferred", "cli.event.deferred"),
+    ("deleted", "cli.event.deleted"),
+    ("delivered", "cli.event.delivered"),
+    ("dsn", "cli.event.dsn"),
+    ("expired", "cli.event.expired"),
+    ("failed", "cli.event.failed"),
+    ("held", "cli.event.held"),
+    ("mail-from", "cli.event.mail-from"),
+    ("modified", "cli.event.modified"),
+    ("queued", "cli.event.queued"),
+    ("rcpt", "cli.event.rcpt"),
+    ("refused", "cli.event.refused"),
+    ("released", "cli.event.released"),
+    ("rerouted", "cli.event.rerouted"),
+];
+
+/// `受付 accepted`; in English the kind says it.
+fn called(kind: &str) -> String {
+    let name = EVENTS
+        .iter()
+        .find(|(k, _)| *k == kind)
+        .map_or_else(|| kind.to_owned(), |(_, key)| words::text(key, &[]));
+    if name == kind {
+        return format!("{kind:<10}");
+    }
+    let space = " ".repeat(10_usize.saturating_sub(words::columns(&name)));
+    format!("{name}{space} {kind:<10}")
 }
 
 /// The whole life of one message, a line an event.
@@ -207,15 +249,45 @@ fn story(trace: &Value) -> Result<()> {
             .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             .collect();
         say(&format!(
-            "{}  {:<10} {}",
+            "{}  {} {}",
             text(event, "at"),
-            text(event, "e"),
+            called(&text(event, "e")),
             shown(&fields.join("  "))
         ))?;
     }
     if let Some(related) = trace.get("related").and_then(Value::as_array) {
         let ids: Vec<&str> = related.iter().filter_map(Value::as_str).collect();
-        say(&format!("related: {}", ids.join(", ")))?;
+        say(&words::text("cli.trace.related", &[("ids", &ids.join(", "))]))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_names_recipients_of_refusals_too() {
+        let line = |events: Value| summary(&json!({"id": "Q", "at": "t", "direction": "inbound", "events": events}));
+        let refused = line(json!([
+            {"e": "mail-from", "reverse_path": "a@x.example"},
+            {"e": "refused", "reason": "UNKNOWN-RECIPIENT", "recipient": "nobody@y.example"},
+            {"e": "refused", "reason": "UNKNOWN-RECIPIENT", "recipient": "nobody@y.example"},
+        ]));
+        assert_eq!(refused["recipients"], json!(["nobody@y.example"]));
+        assert_eq!(refused["state"], "refused (UNKNOWN-RECIPIENT)");
+        let early = line(json!([{"e": "refused", "reason": "EARLY-TALK", "recipient": null}]));
+        assert_eq!(early["recipients"], json!([]));
+        let taken = line(json!([
+            {"e": "rcpt", "recipient": "b@y.example"},
+            {"e": "refused", "reason": "UNKNOWN-RECIPIENT", "recipient": "nobody@y.example"},
+            {"e": "accepted", "subject": "Hello"},
+            {"e": "queued", "recipient": "b@y.example"},
+        ]));
+        assert_eq!(
+            (&taken["recipients"], &taken["subject"]),
+            (&json!(["b@y.example"]), &json!("Hello"))
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! What only the machine can tell of a node file: files, ports, folders, the database. All problems together.
 //!
-//! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing but for an empty file that it takes away again.
+//! In: the checked node file. Out: every problem, with its path and what to do. Changes nothing and makes nothing.
 
 use config::node::StoreChoice;
 use config::{Node, Problem, ProblemKind};
@@ -72,15 +72,74 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
+/// Whether the folder can be written, or be made where it is not there yet. Asks, and makes nothing.
 fn writable(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let probe = folder.join(".mitsuke-check");
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let here = std::path::absolute(folder)?;
+    let there = here.ancestors().find(|p| p.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    if !std::fs::metadata(there)?.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(Into::into)
 }
 
 /// Whether PostgreSQL answers and is new enough, and the blob folder is the one the other nodes use.
 fn database(node: &Node) -> Option<String> {
     let StoreChoice::Postgres(url) = &node.store else { return None };
     store::pg::probe(url, &node.blobs).err().map(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(folder: &Path, more: &str) -> Node {
+        let file = folder.join("mitsuke.toml");
+        let text = format!(
+            "base = \"mitsuke.localhost\"\nhostname = \"gate.mitsuke.localhost\"\npublic_url = \"http://127.0.0.1:1\"\ndata_dir = \"a/b\"\n\
+             [[listeners]]\naddress = \"127.0.0.1:0\"\nrole = \"mx\"\n{more}"
+        );
+        std::fs::write(&file, text).unwrap();
+        Node::load(&file).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_look_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(machine(&node(folder.path(), "")), Vec::new());
+        assert_eq!(names(folder.path()), ["mitsuke.toml"]);
+        // A file stands where a folder would have to be made.
+        std::fs::write(folder.path().join("a"), "").unwrap();
+        let told = machine(&node(folder.path(), ""));
+        assert!(
+            told.iter().any(|p| p.at == "data_dir" && p.kind == ProblemKind::Missing),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_bad_certificate_is_found_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let bad = "[[tls.files]]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n";
+        for name in ["chain.pem", "key.pem"] {
+            std::fs::write(folder.path().join(name), "no certificate").unwrap();
+        }
+        let node = node(folder.path(), bad);
+        let told = machine(&node);
+        assert!(told.iter().any(|p| p.at == "tls.files[0]"), "{told:?}");
+        let Err(told) = super::super::start(node, net::clock::Clock::system()).await else {
+            panic!("started");
+        };
+        assert!(format!("{told:#}").contains("chain.pem"), "{told:#}");
+        assert_eq!(names(folder.path()), ["chain.pem", "key.pem", "mitsuke.toml"]);
+    }
 }

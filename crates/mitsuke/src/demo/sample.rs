@@ -4,6 +4,7 @@
 use super::{DOMAIN, Ports};
 use crate::cli::escaped;
 use crate::client::Api;
+use crate::say;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::time::Duration;
@@ -13,7 +14,11 @@ use tokio::net::TcpStream;
 /// Fates at which a sample has come to rest for now.
 const AT_REST: [&str; 6] = ["delivered", "deferred", "failed", "refused", "held", "expired"];
 
+/// Heads take so many columns.
+const HEAD_COLUMNS: usize = 8;
+
 struct Sample {
+    /// Key of its text.
     title: &'static str,
     from: &'static str,
     to: &'static str,
@@ -23,7 +28,7 @@ struct Sample {
 
 const SAMPLES: [Sample; 3] = [
     Sample {
-        title: "a Japanese message to a recipient of the list",
+        title: "cli.demo.sample-japanese",
         from: "suzuki@sender.example",
         to: "taro@castle.example",
         // ISO-2022-JP, as most Japanese programs write it: 打ち合わせの件
@@ -31,14 +36,14 @@ const SAMPLES: [Sample; 3] = [
         body: "\u{1b}$B;3ED$5$s!\"L@F|$N2q5D$O==;~$+$i$G$9!#\u{1b}(B\r\n",
     },
     Sample {
-        title: "a message to a recipient who does not exist",
+        title: "cli.demo.sample-unknown",
         from: "suzuki@sender.example",
         to: "nobody@castle.example",
         subject: "Is anybody there?",
         body: "Hello?\r\n",
     },
     Sample {
-        title: "a message to outside whose next hop is down",
+        title: "cli.demo.sample-outside",
         from: "taro@castle.example",
         to: "ann@far.example",
         subject: "Greetings from the castle",
@@ -50,8 +55,14 @@ const SAMPLES: [Sample; 3] = [
 pub(super) async fn run(owner: &Api, ports: Ports) -> Result<()> {
     for (number, sample) in SAMPLES.iter().enumerate() {
         let reply = send(ports.mx, sample, number).await?;
-        println!("{}. {}\n   {} → {}", number + 1, sample.title, sample.from, sample.to);
-        println!("   reply    {reply}");
+        println!(
+            "{}. {}\n   {} → {}",
+            number + 1,
+            say::text(sample.title, &[]),
+            sample.from,
+            sample.to
+        );
+        println!("   {}", line("cli.demo.reply", &reply));
         for line in fate(owner, sample, &reply).await? {
             println!("   {line}");
         }
@@ -64,7 +75,7 @@ async fn send(port: u16, sample: &Sample, number: usize) -> Result<String> {
     let mut wire = BufReader::new(
         TcpStream::connect(("127.0.0.1", port))
             .await
-            .context("connect to the demonstration's SMTP door")?,
+            .with_context(|| say::text("cli.demo.connect", &[]))?,
     );
     reply(&mut wire).await?;
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string();
@@ -103,8 +114,8 @@ async fn reply(wire: &mut BufReader<TcpStream>) -> Result<String> {
         let mut line = String::new();
         let read = tokio::time::timeout(Duration::from_secs(30), wire.read_line(&mut line))
             .await
-            .context("the server said nothing for 30 s")??;
-        anyhow::ensure!(read > 0, "the server closed the connection");
+            .with_context(|| say::text("cli.demo.silent", &[]))??;
+        anyhow::ensure!(read > 0, "{}", say::text("cli.demo.closed", &[]));
         if line.as_bytes().get(3) != Some(&b'-') {
             return Ok(line.trim_end().to_owned());
         }
@@ -138,28 +149,36 @@ async fn fate(owner: &Api, sample: &Sample, reply: &str) -> Result<Vec<String>> 
         let rest = events.iter().rev().find(|e| AT_REST.contains(&e["e"].as_str().unwrap_or_default()));
         if let Some(event) = rest {
             let kind = event["e"].as_str().unwrap_or_default();
-            let mut lines = vec![format!("fate     {kind}{}", said(event))];
+            let mut lines = vec![line("cli.demo.fate", &format!("{kind}{}", said(event)))];
             if let Some(subject) = events.iter().find_map(|e| e.get("subject")?.as_str()) {
-                lines.push(format!("subject  {subject}"));
+                lines.push(line("cli.demo.subject", subject));
             }
             if let Some(due) = event.get("due").and_then(Value::as_str) {
-                lines.push(format!("next try {due}"));
+                lines.push(line("cli.demo.next-try", due));
             }
-            lines.push(match id {
-                Some(id) => format!("trace    mitsuke trace {id}"),
-                None => format!("trace    mitsuke trace --reference {}", reference.unwrap_or_default()),
-            });
+            let trace = match id {
+                Some(id) => format!("mitsuke trace {id}"),
+                None => format!("mitsuke trace --reference {}", reference.unwrap_or_default()),
+            };
+            lines.push(line("cli.demo.trace", &trace));
             return Ok(lines);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    anyhow::bail!("tracking tells nothing of the message to {} within 10 s", sample.to)
+    anyhow::bail!("{}", say::text("cli.demo.no-trace", &[("recipient", sample.to)]))
+}
+
+/// What is told, under its head.
+fn line(head: &str, told: &str) -> String {
+    let head = say::text(head, &[]);
+    let space = " ".repeat(HEAD_COLUMNS.saturating_sub(say::columns(&head)));
+    format!("{head}{space} {told}")
 }
 
 fn said(event: &Value) -> String {
     let of = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     match (of("reason"), of("host"), of("reply")) {
         (reason, _, reply) if !reason.is_empty() => format!(" ({reason}): {reply}"),
-        (_, host, reply) => format!(" to {host}: {reply}"),
+        (_, host, reply) => say::text("cli.demo.to-host", &[("host", &host), ("reply", &reply)]),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{DOMAIN, Ports, TENANT};
 use crate::client::{Api, Door, Problem};
+use crate::say;
 use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -100,13 +101,15 @@ pub(super) async fn tenant(operator: &Api, folder: &Path, ports: Ports) -> Resul
                 .await?;
             keep(
                 &key_file,
-                made.get("secret").and_then(Value::as_str).context("the API gave no key")?,
+                made.get("secret")
+                    .and_then(Value::as_str)
+                    .with_context(|| say::text("cli.demo.no-key", &[]))?,
             )?;
         }
         Err(e) => return Err(e),
     }
     let key = std::fs::read_to_string(&key_file)
-        .with_context(|| format!("read {}", key_file.display()))?
+        .with_context(|| say::about_file("cli.error.read", &key_file))?
         .trim()
         .to_owned();
     let owner = Api::new(Door::Url {
@@ -156,7 +159,7 @@ async fn settings(owner: &Api, ports: Ports) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("{DOMAIN} was not proven by its MX record in the static zone")
+    bail!("{}", say::text("cli.demo.not-proven", &[("domain", DOMAIN)]))
 }
 
 /// The key's file, for its owner's eyes only.
@@ -167,5 +170,5 @@ fn keep(path: &Path, key: &str) -> Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    writeln!(file, "{key}").with_context(|| format!("write {}", path.display()))
+    writeln!(file, "{key}").with_context(|| say::about_file("cli.error.write", path))
 }
