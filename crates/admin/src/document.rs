@@ -5,9 +5,11 @@
 //! Invariants: one transaction holds the revision and the audit entry; a later editor gets a conflict.
 
 use crate::caller::Caller;
+use crate::problem::text_of;
 use crate::{Admin, Problem};
 use config::document::{InboundServer, RouteTarget, ServerAuth};
 use config::{SystemDocument, TenantDocument};
+use mail::text::Text;
 use mail::{Domain, TenantId};
 use serde_json::Value;
 use store::control::audit::{self, Change, MASK};
@@ -64,11 +66,8 @@ pub async fn system(admin: &Admin) -> Result<Revised<SystemDocument>, Problem> {
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|e| {
         tracing::error!(error = %e, "a stored settings document cannot be read");
-        Problem::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the stored settings cannot be read; the server's log says why",
-        )
+        let text = Text::new("api.settings.unreadable");
+        Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", text)
     })
 }
 
@@ -136,7 +135,7 @@ async fn save<T: serde::Serialize>(
     before: &T,
     after: &T,
 ) -> Result<i64, Problem> {
-    let text = |document: &T| serde_json::to_value(document).map_err(|e| Problem::malformed(e.to_string()));
+    let text = |document: &T| serde_json::to_value(document).map_err(|e| Problem::internal(&e));
     let (before, after) = (text(before)?, text(after)?);
     let changes = difference(&before, &after);
     let now = admin.desk.now();
@@ -235,12 +234,12 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
         if auth.secret == MASK {
             match old.iter().find(|o| o.user == auth.user) {
                 Some(o) => auth.secret.clone_from(&o.secret),
-                None => wrong = Some(format!("the secret of {} is not known: give it", auth.user)),
+                None => wrong = Some(Text::new("api.settings.secret-unknown").with("user", &auth.user)),
             }
         } else if !old.iter().any(|o| o.user == auth.user && o.secret == auth.secret) {
             match admin.desk.keys.seal(whose, &auth.secret) {
                 Ok(sealed) => auth.secret = sealed,
-                Err(e) => wrong = Some(e.to_string()),
+                Err(e) => return Err(Problem::internal(&e)),
             }
         }
     }
@@ -249,12 +248,7 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
         match known {
             Some(known) => (credential.hash, credential.scram) = (known.hash.clone(), known.scram.clone()),
             None if credential.hash.starts_with("$argon2id$") => {}
-            None => {
-                wrong = Some(format!(
-                    "relay credential {}: make it with its own call, which shows the secret once",
-                    credential.name
-                ))
-            }
+            None => wrong = Some(Text::new("api.settings.credential").with("name", &credential.name)),
         }
     }
     if after.proof.secret_sha256.iter().any(|s| s == MASK) {
@@ -320,7 +314,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
 /// # Errors
 /// 422 when the result is not of the form: unknown setting, wrong type, unknown value.
 pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, patch: &Value, at: &str) -> Result<T, Problem> {
-    let mut value = serde_json::to_value(document).map_err(|e| Problem::malformed(e.to_string()))?;
+    let mut value = serde_json::to_value(document).map_err(|e| Problem::internal(&e))?;
     merge(&mut value, patch);
     from_value(value, at)
 }
@@ -332,7 +326,7 @@ pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, 
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
     // serde reads a list as a structure too: `[]` would be a document without a single setting.
     if !value.is_object() {
-        let problem = config::Problem::new(at, config::ProblemKind::Malformed, "an object in braces is expected here");
+        let problem = config::Problem::new(at, config::ProblemKind::Malformed, Text::new("api.settings.object"));
         return Err(Problem::checked(vec![problem]));
     }
     serde_json::from_value(value).map_err(|e| {
@@ -342,7 +336,7 @@ pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Res
             let problem = config::Problem::new(
                 format!("{at}.{later}"),
                 config::ProblemKind::NotAvailable,
-                format!("{later} is not available yet"),
+                Text::new("check.not-available").with("what", (*later).to_owned()),
             );
             return Problem::checked(vec![problem]);
         }
@@ -351,7 +345,7 @@ pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Res
         } else {
             config::ProblemKind::Malformed
         };
-        Problem::checked(vec![config::Problem::new(at, kind, text)])
+        Problem::checked(vec![config::Problem::new(at, kind, text_of(&text))])
     })
 }
 

@@ -7,6 +7,7 @@ use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use identity::{Capability, Permission};
+use mail::text::Text;
 use mail::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,7 +102,7 @@ pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(n
     } else {
         serde_json::to_value(document::tenant(&admin, id).await?.document)
     }
-    .map_err(|e| Problem::malformed(e.to_string()))?;
+    .map_err(|e| Problem::internal(&e))?;
     Ok(Json(SettingsView {
         revision: newest.number,
         document: document::masked(&value),
@@ -164,9 +165,7 @@ async fn apply(admin: &Admin, caller: &Caller, name: &str, save: SettingsSave, w
                 Way::Patch => document::patched(d, &save.document, "settings")?,
             };
             if d.domains.keys().cloned().collect::<Vec<_>>() != domains {
-                return Err(Problem::malformed(
-                    "domains are added and deleted with their own calls: each has an owner, a token and a grace",
-                ));
+                return Err(Problem::malformed(Text::new("api.settings.domains")));
             }
             Ok(())
         })
@@ -227,7 +226,7 @@ pub(crate) async fn difference(
             Ok::<_, store::control::ControlError>((from, to))
         })
         .await?;
-    let value = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| Problem::malformed(e.to_string()));
+    let value = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| Problem::internal(&e));
     let changes = document::difference(&value(&from.document)?, &value(&to.document)?);
     Ok(Json(
         changes
@@ -250,7 +249,7 @@ pub(crate) async fn restore(
 ) -> Result<Json<Saved>, Problem> {
     let id = whose(&admin, &caller, &name, Permission::Write).await?;
     let old = admin.desk.store.read(move |tx| revision::get(tx, id, number)).await?;
-    let value: Value = serde_json::from_str(&old.document).map_err(|e| Problem::malformed(e.to_string()))?;
+    let value: Value = serde_json::from_str(&old.document).map_err(|e| Problem::internal(&e))?;
     let about = About {
         action: "settings.restore",
         object_kind: "settings",
