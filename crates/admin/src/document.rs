@@ -7,8 +7,9 @@
 use crate::caller::Caller;
 use crate::problem::text_of;
 use crate::{Admin, Problem};
-use config::document::{InboundServer, RouteTarget, ServerAuth};
+use config::document::{InboundServer, RelayCredential, RouteTarget, ServerAuth};
 use config::{SystemDocument, TenantDocument};
+use identity::Keys;
 use mail::text::Text;
 use mail::{Domain, TenantId};
 use serde_json::Value;
@@ -87,7 +88,7 @@ pub async fn change_tenant<T>(
     check_base(base, before.revision)?;
     let mut after = before.document.clone();
     let outcome = change(&mut after)?;
-    seal_secrets(admin, whose.id, &before.document, &mut after)?;
+    seal_secrets(&admin.desk.keys, whose.id, &before.document, &mut after)?;
     let live = admin.desk.live();
     let problems = admin.check_tenant(&live.system, &before.document, &after).await;
     if !problems.is_empty() {
@@ -227,7 +228,7 @@ fn mask(value: &Value) -> Value {
 }
 
 /// Seals new next-hop secrets, keeps the old one where the mask came back, and does not let anyone write what only the server makes.
-fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: &mut TenantDocument) -> Result<(), Problem> {
+fn seal_secrets(keys: &Keys, whose: TenantId, before: &TenantDocument, after: &mut TenantDocument) -> Result<(), Problem> {
     let old: Vec<&ServerAuth> = auths(before).collect();
     let mut wrong = None;
     for auth in auths_mut(after) {
@@ -236,8 +237,9 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
                 Some(o) => auth.secret.clone_from(&o.secret),
                 None => wrong = Some(Text::new("api.settings.secret-unknown").with("user", &auth.user)),
             }
-        } else if !old.iter().any(|o| o.user == auth.user && o.secret == auth.secret) {
-            match admin.desk.keys.seal(whose, &auth.secret) {
+        } else if !old.iter().any(|o| o.user == auth.user && o.secret == auth.secret) && keys.unseal(whose, &auth.secret).is_err() {
+            // A restored revision has its secrets sealed already: sealed twice they would open nothing.
+            match keys.seal(whose, &auth.secret) {
                 Ok(sealed) => auth.secret = sealed,
                 Err(e) => return Err(Problem::internal(&e)),
             }
@@ -288,6 +290,27 @@ fn auths_mut(document: &mut TenantDocument) -> impl Iterator<Item = &mut ServerA
         RouteTarget::Smarthost { auth, .. } => auth.as_mut(),
         RouteTarget::Mx => None,
     }))
+}
+
+/// What has calls of its own stays as it is now when an old revision comes back: domains are neither added nor deleted, a relay credential
+/// or proof made since keeps its secret, and one that was ended opens nothing again.
+pub fn keep_own(restored: &mut TenantDocument, now: &TenantDocument) {
+    restored.domains.retain(|domain, _| now.domains.contains_key(domain));
+    for (domain, settings) in &now.domains {
+        restored.domains.entry(domain.clone()).or_insert_with(|| settings.clone());
+    }
+    let old = std::mem::take(&mut restored.relay_credentials);
+    let kept = now.relay_credentials.iter().map(|own| {
+        let before = old.iter().find(|c| c.name == own.name).unwrap_or(own);
+        RelayCredential {
+            hash: own.hash.clone(),
+            scram: own.scram.clone(),
+            ..before.clone()
+        }
+    });
+    restored.relay_credentials = kept.collect();
+    restored.proof.secret_sha256.clone_from(&now.proof.secret_sha256);
+    restored.proof.setup_window_until = now.proof.setup_window_until;
 }
 
 /// RFC 7396: a merge patch.
@@ -371,6 +394,59 @@ mod tests {
                 ("list", Some("[1]"), Some("[1,{\"secret\":\"********\",\"user\":\"u\"}]"))
             ]
         );
+    }
+
+    fn tenant_document(value: Value) -> TenantDocument {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_restored_revision_ends_no_secret_and_revives_none() {
+        let credential = |name: &str, hash: &str, limit: u32| json!({"name": name, "hash": hash, "messages_per_10_min": limit});
+        let mut restored = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$old", 10), credential("ended", "$argon2id$x", 10)],
+            "proof": {"secret_sha256": ["ended"], "microsoft_tenant_ids": ["old"]},
+            "domains": {"gone.example": {}, "a.example": {"disabled": true}},
+        }));
+        let now = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$new", 20), credential("made", "$argon2id$y", 30)],
+            "proof": {"secret_sha256": ["made"]},
+            "domains": {"a.example": {}, "b.example": {"disabled": true}},
+        }));
+        keep_own(&mut restored, &now);
+        let expect = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$new", 10), credential("made", "$argon2id$y", 30)],
+            "proof": {"secret_sha256": ["made"], "microsoft_tenant_ids": ["old"]},
+            "domains": {"a.example": {"disabled": true}, "b.example": {"disabled": true}},
+        }));
+        assert_eq!(restored, expect);
+    }
+
+    #[test]
+    fn a_secret_is_sealed_once() {
+        let (keys, whose) = (Keys::from_secret(&[7; 32]), TenantId(1));
+        let with = |secret: &str| {
+            let row = json!({"host": "m.a.example", "tls": "encrypted", "auth": {"user": "u", "secret": secret}});
+            tenant_document(json!({"domains": {"a.example": {"inbound_servers": [row]}}}))
+        };
+        let none = TenantDocument::default();
+        let secret_of = |d: &TenantDocument| auths(d).next().unwrap().secret.clone();
+        let mut first = with("hush");
+        seal_secrets(&keys, whose, &none, &mut first).unwrap();
+        let sealed = secret_of(&first);
+        assert!(sealed != "hush" && keys.unseal(whose, &sealed).unwrap().as_str() == "hush");
+        let mut restored = with(&sealed);
+        seal_secrets(&keys, whose, &none, &mut restored).unwrap();
+        assert_eq!(secret_of(&restored), sealed, "a revision holds it sealed");
+        let mut foreign = with(&keys.seal(TenantId(2), "hush").unwrap());
+        seal_secrets(&keys, whose, &none, &mut foreign).unwrap();
+        let words = keys.unseal(whose, &secret_of(&foreign)).unwrap();
+        assert!(identity::keys::is_sealed(&words), "another tenant's is a password like any other");
+        let mut masked = with(MASK);
+        assert!(seal_secrets(&keys, whose, &none, &mut masked).is_err());
+        let mut masked = with(MASK);
+        seal_secrets(&keys, whose, &first, &mut masked).unwrap();
+        assert_eq!(secret_of(&masked), sealed);
     }
 
     #[test]

@@ -307,3 +307,73 @@ impl From<ActionError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    fn checked() -> Problem {
+        let wrong = |at: &str| config::Problem::new(at, config::ProblemKind::Malformed, Text::new("check.colour"));
+        Problem {
+            rows: vec![RowProblem {
+                line: 2,
+                text: Text::new("api.row.manager"),
+            }],
+            ..Problem::checked(vec![wrong("a"), wrong("b")])
+        }
+    }
+
+    /// Content-Language, Content-Length as told and as it is, and the body.
+    async fn ask(path: &str, accept: Option<&str>) -> (String, serde_json::Value) {
+        let router = Router::new()
+            .route("/checked", get(|| async { checked() }))
+            .route("/gone", get(|| async { Problem::not_found(Noun::Tenant) }))
+            .route("/fine", get(|| async { "\"fine\"" }))
+            .layer(axum::middleware::from_fn(in_language));
+        let mut request = Request::builder().uri(path);
+        if let Some(accept) = accept {
+            request = request.header(header::ACCEPT_LANGUAGE, accept);
+        }
+        let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()[header::VARY], "accept-language");
+        let told = |name| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+        let (language, length) = (told(header::CONTENT_LANGUAGE).unwrap_or_default(), told(header::CONTENT_LENGTH));
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        assert!(length.is_none_or(|l| l == body.len().to_string()), "{language}");
+        (language, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_problem_speaks_the_language_of_its_reader() {
+        for (accept, language, detail) in [
+            (None, "en", "no such tenant"),
+            (Some("fr"), "en", "no such tenant"),
+            (Some("en-GB, ja;q=0.5"), "en", "no such tenant"),
+            (Some("ja-JP,en;q=0.5"), "ja", "テナントが見つかりません。"),
+        ] {
+            let (told, body) = ask("/gone", accept).await;
+            assert_eq!((told.as_str(), body["detail"].as_str().unwrap()), (language, detail), "{accept:?}");
+            assert_eq!((&body["title"], &body["reason"]), (&"Not Found".into(), &"not-found".into()));
+        }
+        assert_eq!(ask("/fine", Some("ja")).await, (String::new(), "fine".into()));
+    }
+
+    #[tokio::test]
+    async fn all_parts_of_a_problem_are_in_one_language() {
+        let (_, english) = ask("/checked", None).await;
+        assert_eq!(english["detail"], "a: a colour as #rrggbb; b: a colour as #rrggbb");
+        assert_eq!(english["problems"][1]["text"], "a colour as #rrggbb");
+        assert_eq!(english["rows"][0], serde_json::json!({"line": 2, "text": "manager is no address"}));
+        let (_, japanese) = ask("/checked", Some("ja")).await;
+        let text = "色は #rrggbb の形で指定してください。";
+        assert_eq!(japanese["detail"], format!("a: {text} b: {text}"));
+        let problem = serde_json::json!({"at": "b", "kind": "malformed", "text": text});
+        assert_eq!(japanese["problems"][1], problem);
+        assert_eq!(japanese["rows"][0]["text"], "manager にはメールアドレスを指定してください。");
+        assert_eq!((&japanese["status"], &japanese["reason"]), (&422.into(), &"malformed".into()));
+    }
+}

@@ -240,7 +240,8 @@ pub(crate) async fn difference(
     ))
 }
 
-/// Makes an old revision the newest again (domains stay as they are now: those added since keep their settings).
+/// Makes an old revision the newest again. What has calls of its own stays as it is now: domains added since keep their settings, relay
+/// credentials and proofs made since keep their secrets, and those that were ended stay ended.
 #[utoipa::path(post, path = "/settings/{whose}/revisions/{revision}/restore", params(("whose" = String, Path), ("revision" = i64, Path)), responses((status = 200, body = Saved), (status = "default", body = Problem)), tag = "settings")]
 pub(crate) async fn restore(
     State(admin): State<Arc<Admin>>,
@@ -268,10 +269,7 @@ pub(crate) async fn restore(
         let tenant = caller.any_tenant(&admin, &name).await?;
         document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
             let mut restored: config::TenantDocument = document::from_value(value, "settings")?;
-            restored.domains.retain(|domain, _| d.domains.contains_key(domain));
-            for (domain, settings) in &d.domains {
-                restored.domains.entry(domain.clone()).or_insert_with(|| settings.clone());
-            }
+            document::keep_own(&mut restored, d);
             *d = restored;
             Ok(())
         })

@@ -273,7 +273,7 @@ fn check_rows(import: &Import) -> Vec<RowProblem> {
         }
         for local in std::iter::once(&row.local).chain(&row.aliases) {
             if let Some(first) = seen.insert(local, number) {
-                tell(Text::new("api.row.twice").with("local", local).with("row", first));
+                tell(Text::new("api.row.twice").with("local", local).with("first", first));
             }
         }
     }
