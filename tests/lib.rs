@@ -505,6 +505,28 @@ pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Result<Val
     )
 }
 
+/// Asks the API as a reader of this language (`Accept-Language`; empty: none named); the head and the document of the answer.
+pub async fn ask_in(world: &World, language: &str, key: &str, method: &str, path: &str, media: &str, body: &str) -> (String, Value) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(world.address(ListenerRole::Api))
+        .await
+        .expect("the API");
+    let named = [("accept-language", language), ("authorization", key), ("content-type", media)];
+    let fields: String = named
+        .iter()
+        .filter(|(_, v)| !v.is_empty())
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = body.len();
+    let request =
+        format!("{method} /api/v1{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n{fields}\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_ascii_lowercase(), serde_json::from_str(body).expect("a document"))
+}
+
 /// Asserts that the API said no with this status and reason; the problem document.
 pub fn assert_problem<T: std::fmt::Debug>(answer: Result<T, Problem>, status: u16, reason: &str) -> Value {
     let problem = answer.expect_err(reason);
