@@ -18,12 +18,8 @@ pub fn machine(node: &Node) -> Vec<Problem> {
         .err()
         .unwrap_or_default()
     {
-        let text = Text::new("check.about").with("what", wrong.name).with("why", wrong.problem);
-        tell(
-            &format!("dns.static[{}]", wrong.row.saturating_sub(1)),
-            ProblemKind::Malformed,
-            text,
-        );
+        let at = format!("dns.static[{}]", wrong.row.saturating_sub(1));
+        tell(&at, ProblemKind::Malformed, wrong.problem);
     }
     for (at, folder) in [("data_dir", &node.data_dir), ("blobs", &node.blobs)] {
         if let Err(e) = writable(folder) {
