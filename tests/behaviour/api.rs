@@ -269,6 +269,127 @@ async fn hold_one(world: &World) {
     .unwrap();
 }
 
+/// Whatever goes wrong is told in the language that the reader asked for, Japanese or English; without a word of theirs in English.
+#[tokio::test]
+async fn problems_speak_the_language_of_the_reader() {
+    const JSON: &str = "application/json";
+    let world = World::start().await;
+    world.tenant("beta").await;
+    let made = ask(&world.owner, "POST", "/tenants/alpha/keys", json!({"name": "ja", "role": "owner"})).await;
+    let bearer = format!("Bearer {}", made.unwrap()["secret"].as_str().unwrap());
+    let wrong = json!({"document": {"delete_grace_days": 91, "branding": {"colour": "red"}}}).to_string();
+    let unknown = json!({"document": {"no_such_setting": 1}}).to_string();
+    let import = format!("{PATH}/recipients/import");
+    let file = "address\nx@other.example\n";
+    for (method, path, media, body, english, japanese) in [
+        ("GET", "/tenants/nobody", "", "", "no such tenant", "テナントが見つかりません。"),
+        ("GET", "/nowhere", "", "", "no such resource", "リソースが見つかりません。"),
+        (
+            "PUT",
+            PATH,
+            JSON,
+            "{}",
+            "this address does not know this method",
+            "このアドレスでは、このメソッドを使用できません。",
+        ),
+        (
+            "PATCH",
+            PATH,
+            JSON,
+            "{}",
+            "missing field `settings`",
+            "項目「settings」を指定してください。",
+        ),
+        (
+            "PATCH",
+            "/settings/alpha",
+            JSON,
+            wrong.as_str(),
+            "branding.colour: a colour as #rrggbb; delete_grace_days: from 0 to 90, not 91",
+            "branding.colour: 色は #rrggbb の形で指定してください。 delete_grace_days: 0～90 で指定してください（指定された値: 91）。",
+        ),
+        (
+            "PATCH",
+            "/settings/alpha",
+            JSON,
+            unknown.as_str(),
+            "settings: unknown field `no_such_setting`",
+            "settings: 「no_such_setting」という項目はありません。",
+        ),
+        (
+            "POST",
+            import.as_str(),
+            "text/csv",
+            file,
+            "1 rows are wrong; nothing was imported",
+            "1 行に誤りがあるため、何も取り込みませんでした。",
+        ),
+        (
+            "POST",
+            "/tenants",
+            JSON,
+            "{\"name\": \"x\"}",
+            "the role owner may not do this",
+            "ロール owner には、この操作の権限がありません。",
+        ),
+    ] {
+        for (asked, told, expect) in [
+            ("ja,en;q=0.5", "ja", japanese),
+            ("en", "en", english),
+            ("fr", "en", english),
+            ("", "en", english),
+        ] {
+            let (head, document) = system::ask_in(&world, asked, &bearer, method, path, media, body).await;
+            assert!(head.contains(&format!("\r\ncontent-language: {told}")), "{path}: {head}");
+            assert!(head.contains("\r\nvary: accept-language"), "{path}: {head}");
+            assert!(document["detail"].as_str().unwrap().starts_with(expect), "{path}: {document}");
+        }
+    }
+    let (_, checked) = system::ask_in(&world, "ja", &bearer, "PATCH", "/settings/alpha", JSON, &wrong).await;
+    assert_eq!(checked["problems"][0]["text"], "色は #rrggbb の形で指定してください。");
+    let (_, rows) = system::ask_in(&world, "ja", &bearer, "POST", &import, "text/csv", file).await;
+    let row = json!([{"line": 2, "text": "\"x@other.example\" は a.example のアドレスではありません。"}]);
+    assert_eq!(rows["rows"], row);
+    let (head, nobody) = system::ask_in(&world, "ja", "", "GET", "/whoami", "", "").await;
+    assert!(
+        head.starts_with("http/1.1 401 ") && nobody["detail"].as_str().unwrap().starts_with("API キーが必要です。"),
+        "{nobody}"
+    );
+    let foreign = system::ask_in(&world, "ja", &bearer, "GET", "/tenants/beta", "", "").await.1;
+    let nowhere = system::ask_in(&world, "ja", &bearer, "GET", "/tenants/nobody", "", "").await.1;
+    assert_eq!(foreign.to_string(), nowhere.to_string());
+    world.stop().await;
+}
+
+/// A restored revision neither ends nor revives what has calls of its own: relay credentials, proofs, domains.
+#[tokio::test]
+async fn a_restored_revision_keeps_secrets() {
+    let world = World::start().await;
+    let credential = async |name: &str| {
+        ask(&world.owner, "POST", "/tenants/alpha/relay-credentials", json!({"name": name}))
+            .await
+            .unwrap()
+    };
+    credential("ended").await;
+    let old = ask(&world.owner, "GET", "/settings/alpha", json!(null)).await.unwrap()["revision"].clone();
+    ask(&world.owner, "DELETE", "/tenants/alpha/relay-credentials/ended", json!(null))
+        .await
+        .unwrap();
+    credential("made").await;
+    ask(&world.owner, "POST", "/tenants/alpha/proof/secrets", json!({})).await.unwrap();
+    ask(&world.owner, "POST", &format!("/settings/alpha/revisions/{old}/restore"), json!({}))
+        .await
+        .unwrap();
+    let names = ask(&world.owner, "GET", "/tenants/alpha/relay-credentials", json!(null))
+        .await
+        .unwrap();
+    let names: Vec<_> = names.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["made"]);
+    let proof = ask(&world.owner, "GET", "/tenants/alpha/proof", json!(null)).await.unwrap();
+    assert_eq!(proof["secrets"].as_array().unwrap().len(), 1, "{proof}");
+    world.stop().await;
+}
+
 /// Another tenant's object is answered byte for byte like one that does not exist.
 #[tokio::test]
 async fn another_tenants_objects_do_not_exist() {

@@ -366,10 +366,16 @@ async fn one_holder() {
         409,
         "domain-already-managed",
     );
-    let text = taken["detail"].as_str().unwrap();
-    assert!(
-        text.contains("管理対象ドメインを追加できません。このドメインはすでに管理されています。"),
-        "{text}"
+    assert_eq!(taken["detail"], "This domain cannot be added: it is already managed.");
+    let key = ask(&beta, "POST", "/tenants/beta/keys", json!({"name": "ja", "role": "owner"}))
+        .await
+        .unwrap();
+    let bearer = format!("Bearer {}", key["secret"].as_str().unwrap());
+    let body = json!({"name": DOMAIN}).to_string();
+    let (_, japanese) = system::ask_in(&world, "ja", &bearer, "POST", "/tenants/beta/domains", "application/json", &body).await;
+    assert_eq!(
+        japanese["detail"],
+        "管理対象ドメインを追加できません。このドメインはすでに管理されています。"
     );
     assert!(!taken.to_string().contains("alpha"), "{taken}");
 

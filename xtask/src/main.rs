@@ -4,6 +4,7 @@
 mod coverage;
 mod files;
 mod generate;
+mod texts;
 mod tidy;
 
 use anyhow::{Result, bail};

@@ -1,6 +1,6 @@
-//! What no compiler looks at: who may use whom, sizes, head comments, RFC references, links, names.
+//! What no compiler looks at: who may use whom, sizes, head comments, RFC references, links, names, texts.
 
-use crate::files;
+use crate::{files, texts};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<()> {
     rfc_references(&tracked, &mut wrong)?;
     links(&tracked, &mut wrong)?;
     decisions(&tracked, &mut wrong)?;
+    texts::check(&tracked, &mut wrong)?;
     if wrong.is_empty() {
         println!("tidy: {} files, nothing to mend", tracked.len());
         return Ok(());

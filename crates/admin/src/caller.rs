@@ -11,6 +11,7 @@ use config::Live;
 use config::document::OperatorContentAccess;
 use identity::may::may_grant;
 use identity::{Actor, Capability, Consent, Permission, Role, Target, may};
+use mail::text::{Noun, Text};
 use mail::{Domain, TenantId, Timestamp};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,13 +46,7 @@ impl FromRequestParts<Arc<Admin>> for Caller {
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Problem> {
         let peer = parts.extensions.get::<Peer>().copied();
         let live = admin.desk.live();
-        let unknown = || {
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "an API key is needed: Authorization: Bearer <key>",
-            )
-        };
+        let unknown = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", Text::new("api.key-needed"));
         if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
             let key = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(unknown)?;
             let (client, channel) = match peer {
@@ -61,7 +56,7 @@ impl FromRequestParts<Arc<Admin>> for Caller {
             let who = identity::api_key::authenticate(&admin.desk.store, key, client, channel, admin.desk.now()).await?;
             return who
                 .map(|who| Self { who, live })
-                .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "this API key is not good (any more)"));
+                .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", Text::new("api.key-bad")));
         }
         match peer {
             Some(Peer::Socket { uid }) if uid == 0 || uid == admin.own_uid => Ok(Self {
@@ -123,7 +118,7 @@ impl Caller {
         if self.permission(capability, tenant) >= permission {
             return Ok(());
         }
-        Err(Problem::forbidden(&format!("the role {} may not do this", self.who.role.as_str())))
+        Err(Problem::forbidden(Text::new("api.role").with("role", self.who.role.as_str())))
     }
 
     /// The tenant of this name, if it exists for the caller.
@@ -135,7 +130,7 @@ impl Caller {
         let found = admin.desk.store.read(move |tx| tenant::by_name(tx, &name)).await?;
         found
             .filter(|t| self.who.tenant.is_none_or(|own| own == t.id))
-            .ok_or_else(|| Problem::not_found("tenant"))
+            .ok_or_else(|| Problem::not_found(Noun::Tenant))
     }
 
     /// The tenant of this name, if the caller may do this there.
@@ -156,7 +151,7 @@ impl Caller {
         if self.who.domains.as_ref().is_none_or(|own| own.contains(domain)) {
             Ok(())
         } else {
-            Err(Problem::not_found("domain"))
+            Err(Problem::not_found(Noun::Domain))
         }
     }
 
@@ -168,9 +163,7 @@ impl Caller {
         if self.who.domains.is_none() {
             Ok(())
         } else {
-            Err(Problem::forbidden(
-                "this concerns the whole tenant; your role is limited to some domains",
-            ))
+            Err(Problem::forbidden(Text::new("api.whole-tenant")))
         }
     }
 
@@ -189,7 +182,7 @@ impl Caller {
         if may_grant(&self.who, tenant, role, domains) {
             Ok(())
         } else {
-            Err(Problem::forbidden("nobody grants more than they hold"))
+            Err(Problem::forbidden(Text::new("api.grant")))
         }
     }
 

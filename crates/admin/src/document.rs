@@ -5,9 +5,12 @@
 //! Invariants: one transaction holds the revision and the audit entry; a later editor gets a conflict.
 
 use crate::caller::Caller;
+use crate::problem::text_of;
 use crate::{Admin, Problem};
-use config::document::{InboundServer, RouteTarget, ServerAuth};
+use config::document::{InboundServer, RelayCredential, RouteTarget, ServerAuth};
 use config::{SystemDocument, TenantDocument};
+use identity::Keys;
+use mail::text::Text;
 use mail::{Domain, TenantId};
 use serde_json::Value;
 use store::control::audit::{self, Change, MASK};
@@ -64,11 +67,8 @@ pub async fn system(admin: &Admin) -> Result<Revised<SystemDocument>, Problem> {
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|e| {
         tracing::error!(error = %e, "a stored settings document cannot be read");
-        Problem::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the stored settings cannot be read; the server's log says why",
-        )
+        let text = Text::new("api.settings.unreadable");
+        Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", text)
     })
 }
 
@@ -88,7 +88,7 @@ pub async fn change_tenant<T>(
     check_base(base, before.revision)?;
     let mut after = before.document.clone();
     let outcome = change(&mut after)?;
-    seal_secrets(admin, whose.id, &before.document, &mut after)?;
+    seal_secrets(&admin.desk.keys, whose.id, &before.document, &mut after)?;
     let live = admin.desk.live();
     let problems = admin.check_tenant(&live.system, &before.document, &after).await;
     if !problems.is_empty() {
@@ -136,7 +136,7 @@ async fn save<T: serde::Serialize>(
     before: &T,
     after: &T,
 ) -> Result<i64, Problem> {
-    let text = |document: &T| serde_json::to_value(document).map_err(|e| Problem::malformed(e.to_string()));
+    let text = |document: &T| serde_json::to_value(document).map_err(|e| Problem::internal(&e));
     let (before, after) = (text(before)?, text(after)?);
     let changes = difference(&before, &after);
     let now = admin.desk.now();
@@ -228,19 +228,20 @@ fn mask(value: &Value) -> Value {
 }
 
 /// Seals new next-hop secrets, keeps the old one where the mask came back, and does not let anyone write what only the server makes.
-fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: &mut TenantDocument) -> Result<(), Problem> {
+fn seal_secrets(keys: &Keys, whose: TenantId, before: &TenantDocument, after: &mut TenantDocument) -> Result<(), Problem> {
     let old: Vec<&ServerAuth> = auths(before).collect();
     let mut wrong = None;
     for auth in auths_mut(after) {
         if auth.secret == MASK {
             match old.iter().find(|o| o.user == auth.user) {
                 Some(o) => auth.secret.clone_from(&o.secret),
-                None => wrong = Some(format!("the secret of {} is not known: give it", auth.user)),
+                None => wrong = Some(Text::new("api.settings.secret-unknown").with("user", &auth.user)),
             }
-        } else if !old.iter().any(|o| o.user == auth.user && o.secret == auth.secret) {
-            match admin.desk.keys.seal(whose, &auth.secret) {
+        } else if !old.iter().any(|o| o.user == auth.user && o.secret == auth.secret) && keys.unseal(whose, &auth.secret).is_err() {
+            // A restored revision has its secrets sealed already: sealed twice they would open nothing.
+            match keys.seal(whose, &auth.secret) {
                 Ok(sealed) => auth.secret = sealed,
-                Err(e) => wrong = Some(e.to_string()),
+                Err(e) => return Err(Problem::internal(&e)),
             }
         }
     }
@@ -249,12 +250,7 @@ fn seal_secrets(admin: &Admin, whose: TenantId, before: &TenantDocument, after: 
         match known {
             Some(known) => (credential.hash, credential.scram) = (known.hash.clone(), known.scram.clone()),
             None if credential.hash.starts_with("$argon2id$") => {}
-            None => {
-                wrong = Some(format!(
-                    "relay credential {}: make it with its own call, which shows the secret once",
-                    credential.name
-                ))
-            }
+            None => wrong = Some(Text::new("api.settings.credential").with("name", &credential.name)),
         }
     }
     if after.proof.secret_sha256.iter().any(|s| s == MASK) {
@@ -296,6 +292,27 @@ fn auths_mut(document: &mut TenantDocument) -> impl Iterator<Item = &mut ServerA
     }))
 }
 
+/// What has calls of its own stays as it is now when an old revision comes back: domains are neither added nor deleted, a relay credential
+/// or proof made since keeps its secret, and one that was ended opens nothing again.
+pub fn keep_own(restored: &mut TenantDocument, now: &TenantDocument) {
+    restored.domains.retain(|domain, _| now.domains.contains_key(domain));
+    for (domain, settings) in &now.domains {
+        restored.domains.entry(domain.clone()).or_insert_with(|| settings.clone());
+    }
+    let old = std::mem::take(&mut restored.relay_credentials);
+    let kept = now.relay_credentials.iter().map(|own| {
+        let before = old.iter().find(|c| c.name == own.name).unwrap_or(own);
+        RelayCredential {
+            hash: own.hash.clone(),
+            scram: own.scram.clone(),
+            ..before.clone()
+        }
+    });
+    restored.relay_credentials = kept.collect();
+    restored.proof.secret_sha256.clone_from(&now.proof.secret_sha256);
+    restored.proof.setup_window_until = now.proof.setup_window_until;
+}
+
 /// RFC 7396: a merge patch.
 pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
@@ -320,7 +337,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
 /// # Errors
 /// 422 when the result is not of the form: unknown setting, wrong type, unknown value.
 pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, patch: &Value, at: &str) -> Result<T, Problem> {
-    let mut value = serde_json::to_value(document).map_err(|e| Problem::malformed(e.to_string()))?;
+    let mut value = serde_json::to_value(document).map_err(|e| Problem::internal(&e))?;
     merge(&mut value, patch);
     from_value(value, at)
 }
@@ -332,7 +349,7 @@ pub fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T, 
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
     // serde reads a list as a structure too: `[]` would be a document without a single setting.
     if !value.is_object() {
-        let problem = config::Problem::new(at, config::ProblemKind::Malformed, "an object in braces is expected here");
+        let problem = config::Problem::new(at, config::ProblemKind::Malformed, Text::new("api.settings.object"));
         return Err(Problem::checked(vec![problem]));
     }
     serde_json::from_value(value).map_err(|e| {
@@ -342,7 +359,7 @@ pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Res
             let problem = config::Problem::new(
                 format!("{at}.{later}"),
                 config::ProblemKind::NotAvailable,
-                format!("{later} is not available yet"),
+                Text::new("check.not-available").with("what", (*later).to_owned()),
             );
             return Problem::checked(vec![problem]);
         }
@@ -351,7 +368,7 @@ pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Res
         } else {
             config::ProblemKind::Malformed
         };
-        Problem::checked(vec![config::Problem::new(at, kind, text)])
+        Problem::checked(vec![config::Problem::new(at, kind, text_of(&text))])
     })
 }
 
@@ -377,6 +394,59 @@ mod tests {
                 ("list", Some("[1]"), Some("[1,{\"secret\":\"********\",\"user\":\"u\"}]"))
             ]
         );
+    }
+
+    fn tenant_document(value: Value) -> TenantDocument {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_restored_revision_ends_no_secret_and_revives_none() {
+        let credential = |name: &str, hash: &str, limit: u32| json!({"name": name, "hash": hash, "messages_per_10_min": limit});
+        let mut restored = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$old", 10), credential("ended", "$argon2id$x", 10)],
+            "proof": {"secret_sha256": ["ended"], "microsoft_tenant_ids": ["old"]},
+            "domains": {"gone.example": {}, "a.example": {"disabled": true}},
+        }));
+        let now = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$new", 20), credential("made", "$argon2id$y", 30)],
+            "proof": {"secret_sha256": ["made"]},
+            "domains": {"a.example": {}, "b.example": {"disabled": true}},
+        }));
+        keep_own(&mut restored, &now);
+        let expect = tenant_document(json!({
+            "relay_credentials": [credential("kept", "$argon2id$new", 10), credential("made", "$argon2id$y", 30)],
+            "proof": {"secret_sha256": ["made"], "microsoft_tenant_ids": ["old"]},
+            "domains": {"a.example": {"disabled": true}, "b.example": {"disabled": true}},
+        }));
+        assert_eq!(restored, expect);
+    }
+
+    #[test]
+    fn a_secret_is_sealed_once() {
+        let (keys, whose) = (Keys::from_secret(&[7; 32]), TenantId(1));
+        let with = |secret: &str| {
+            let row = json!({"host": "m.a.example", "tls": "encrypted", "auth": {"user": "u", "secret": secret}});
+            tenant_document(json!({"domains": {"a.example": {"inbound_servers": [row]}}}))
+        };
+        let none = TenantDocument::default();
+        let secret_of = |d: &TenantDocument| auths(d).next().unwrap().secret.clone();
+        let mut first = with("hush");
+        seal_secrets(&keys, whose, &none, &mut first).unwrap();
+        let sealed = secret_of(&first);
+        assert!(sealed != "hush" && keys.unseal(whose, &sealed).unwrap().as_str() == "hush");
+        let mut restored = with(&sealed);
+        seal_secrets(&keys, whose, &none, &mut restored).unwrap();
+        assert_eq!(secret_of(&restored), sealed, "a revision holds it sealed");
+        let mut foreign = with(&keys.seal(TenantId(2), "hush").unwrap());
+        seal_secrets(&keys, whose, &none, &mut foreign).unwrap();
+        let words = keys.unseal(whose, &secret_of(&foreign)).unwrap();
+        assert!(identity::keys::is_sealed(&words), "another tenant's is a password like any other");
+        let mut masked = with(MASK);
+        assert!(seal_secrets(&keys, whose, &none, &mut masked).is_err());
+        let mut masked = with(MASK);
+        seal_secrets(&keys, whose, &first, &mut masked).unwrap();
+        assert_eq!(secret_of(&masked), sealed);
     }
 
     #[test]

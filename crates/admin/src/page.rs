@@ -7,6 +7,7 @@ use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 use identity::Keys;
 use mail::TenantId;
+use mail::text::Text;
 use serde::{Deserialize, Serialize};
 
 /// Rows of a page when nothing is asked for.
@@ -49,7 +50,7 @@ impl Paging {
         let Some(cursor) = self.cursor.as_deref().filter(|c| !c.is_empty()) else {
             return Ok(None);
         };
-        let wrong = || Problem::malformed("the cursor is not one of this list: begin without one");
+        let wrong = || Problem::malformed(Text::new("api.cursor"));
         let bytes = keys.open_cursor(TenantId::OPERATOR, list, cursor).ok_or_else(wrong)?;
         String::from_utf8(bytes).map(Some).map_err(|_| wrong())
     }

@@ -139,12 +139,11 @@ impl House {
 
     /// The colour was checked at saving; here it is looked at again, since it becomes a part of the style.
     fn style(&self) -> String {
-        let is_colour = |c: &&String| c.len() == 7 && c.starts_with('#') && c.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
         let colour = self
             .branding
             .colour
             .as_ref()
-            .filter(is_colour)
+            .filter(|c| Branding::is_colour(c))
             .map(|c| format!("h1{{border-color:{c}}}a{{color:{c}}}"));
         format!("{STYLE}{}", colour.unwrap_or_default())
     }

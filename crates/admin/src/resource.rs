@@ -15,10 +15,11 @@ pub mod tracking;
 
 use crate::Problem;
 use mail::Timestamp;
+use mail::text::Text;
 
 /// A time of the API: RFC 3339, or a date.
 pub(crate) fn time(text: &str) -> Result<Timestamp, Problem> {
-    let wrong = || Problem::malformed(format!("{text:?} is no time: write 2026-11-24T05:46:04Z"));
+    let wrong = || Problem::malformed(Text::new("api.time").with("have", format!("{text:?}")));
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(at.as_millisecond()));
     }

@@ -3,6 +3,7 @@
 //! In: connections of a TCP listener (plain or TLS) or of the local socket. Out: answers of the router.
 //! Invariants: a request has a deadline and a size; the API runs on a thread of its own, away from the mail loops.
 
+use crate::problem::{in_language, text_of};
 use crate::resource::{audit, credential, directory, domain, key, proof, queue, recipient, settings, system, tenant, tracking};
 use crate::{Problem, public};
 use axum::Router;
@@ -11,6 +12,7 @@ use axum::routing::get;
 use config::check::{CheckContext, Target, TargetHost};
 use identity::password::Passwords;
 use mail::Domain;
+use mail::text::{Noun, Text};
 use net::resolver::DnsError;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,9 +121,10 @@ pub fn api(admin: Arc<Admin>) -> Router {
     );
     Router::new()
         .nest("/api/v1", described)
-        .fallback(|| async { Problem::not_found("resource") })
+        .fallback(|| async { Problem::not_found(Noun::Resource) })
         .layer(axum::middleware::map_response(as_problem))
         .layer(axum::middleware::from_fn(deadline))
+        .layer(axum::middleware::from_fn(in_language))
         .with_state(admin)
 }
 
@@ -150,6 +153,13 @@ async fn as_problem(answer: axum::response::Response) -> axum::response::Respons
         _ if status.is_server_error() => "internal",
         _ => "malformed",
     };
+    let text = match status {
+        StatusCode::NOT_FOUND => Text::new("api.not-found").with("what", Noun::Resource),
+        StatusCode::METHOD_NOT_ALLOWED => Text::new("api.method"),
+        StatusCode::PAYLOAD_TOO_LARGE => Text::new("api.too-large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Text::new("api.media-type"),
+        _ => text_of(&text),
+    };
     Problem::new(status, reason, text).into_response()
 }
 
@@ -157,8 +167,9 @@ async fn as_problem(answer: axum::response::Response) -> axum::response::Respons
 pub fn web(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/r/{reference}", get(public::page))
-        .fallback(|| async { Problem::not_found("page") })
+        .fallback(|| async { Problem::not_found(Noun::Page) })
         .layer(axum::middleware::from_fn(deadline))
+        .layer(axum::middleware::from_fn(in_language))
         .with_state(admin)
 }
 
@@ -166,12 +177,7 @@ async fn deadline(request: axum::extract::Request, next: axum::middleware::Next)
     use axum::response::IntoResponse;
     match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
         Ok(answer) => answer,
-        Err(_) => Problem::new(
-            axum::http::StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "this took too long and was given up",
-        )
-        .into_response(),
+        Err(_) => Problem::new(axum::http::StatusCode::GATEWAY_TIMEOUT, "timeout", Text::new("api.timeout")).into_response(),
     }
 }
 
@@ -222,17 +228,17 @@ impl Admin {
                 // What DNS cannot say now is looked at again at each connection.
                 Err(DnsError::Temp(_)) => return None,
                 Ok(_) | Err(_) => {
-                    let text = format!("{name} has no A or AAAA record (an MX record alone is not enough)");
+                    let text = Text::new("check.no-address").with("name", name.to_string());
                     return Some(config::Problem::new(target.at, config::ProblemKind::Missing, text));
                 }
             },
         };
-        let refused: Vec<String> = addresses
+        let refused: Vec<Text> = addresses
             .iter()
             .filter_map(|ip| self.desk.guard.check(SocketAddr::new(*ip, target.port)).err())
-            .map(|e| e.to_string())
+            .map(Text::from)
             .collect();
-        (refused.len() == addresses.len()).then(|| config::Problem::new(target.at, config::ProblemKind::Forbidden, refused.join("; ")))
+        (refused.len() == addresses.len()).then(|| config::Problem::new(target.at, config::ProblemKind::Forbidden, Text::list(refused)))
     }
 
     /// Every problem of the operator's new document.
@@ -247,13 +253,10 @@ impl Admin {
     }
 
     /// What deserves a look although it is allowed: a name that looks like another accepted domain.
-    pub(crate) fn domain_warnings(&self, name: &Domain) -> Vec<String> {
+    pub(crate) fn domain_warnings(&self, name: &Domain) -> Vec<Text> {
         let live = self.desk.live();
         // Whose domain it is, is not said: it may be another tenant's.
         let alike = live.domains.keys().any(|other| config::check::looks_like(name, other));
-        alike
-            .then(|| "this name looks like another accepted domain".to_owned())
-            .into_iter()
-            .collect()
+        alike.then(|| Text::new("api.domain.looks-alike")).into_iter().collect()
     }
 }

@@ -20,6 +20,7 @@ pub use target::{Target, TargetHost};
 
 use crate::document::SystemDocument;
 use crate::problem::{Problem, ProblemKind};
+use mail::text::Text;
 use mail::{Domain, Timestamp};
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -80,17 +81,21 @@ impl Findings {
         });
     }
 
-    fn tell(&mut self, name: &str, kind: ProblemKind, text: impl Into<String>) {
+    fn tell(&mut self, name: &str, kind: ProblemKind, text: Text) {
         self.within(name, |f| f.found.push(Problem::new(f.path.clone(), kind, text)));
     }
 
-    fn not_available(&mut self, name: &str, what: &str) {
-        self.tell(name, ProblemKind::NotAvailable, format!("{what} is not available yet"));
+    fn not_available(&mut self, name: &str, what: Text) {
+        self.tell(name, ProblemKind::NotAvailable, Text::new("check.not-available").with("what", what));
     }
 
     fn count(&mut self, name: &str, have: usize, max: usize) {
         if have > max {
-            self.tell(name, ProblemKind::OutOfRange, format!("at most {max} entries, not {have}"));
+            self.tell(
+                name,
+                ProblemKind::OutOfRange,
+                Text::new("check.count").with("max", max).with("have", have),
+            );
         }
     }
 
@@ -101,15 +106,18 @@ impl Findings {
             self.tell(
                 name,
                 ProblemKind::OutOfRange,
-                format!("from {} to {}, not {value}", range.start(), range.end()),
+                Text::new("check.range")
+                    .with("min", range.start().to_string())
+                    .with("max", range.end().to_string())
+                    .with("have", value.to_string()),
             );
         }
     }
 
-    /// A value that another scope sets.
-    fn not_here<T>(&mut self, name: &str, value: Option<T>, who: &str) {
+    /// A value that another scope sets; `who`: key of a noun.
+    fn not_here<T>(&mut self, name: &str, value: Option<T>, who: &'static str) {
         if value.is_some() {
-            self.tell(name, ProblemKind::Unknown, format!("set by {who} only"));
+            self.tell(name, ProblemKind::Unknown, Text::new("check.not-here").with("who", Text::new(who)));
         }
     }
 }

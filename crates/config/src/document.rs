@@ -71,6 +71,15 @@ pub struct Branding {
     pub support_link: Option<String>,
 }
 
+impl Branding {
+    /// Whether the text is a colour, `#rrggbb`: nothing else may become a part of a style.
+    #[must_use]
+    pub fn is_colour(text: &str) -> bool {
+        text.strip_prefix('#')
+            .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+}
+
 /// `outbound.relay_credentials`: for a server or device, never for a person. User name: `<name>@<tenant>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! What is wrong with a value: where, why, and what to do. Checks collect these and report them together.
 
+use mail::text::{Lang, Text};
 use serde::Serialize;
 
 /// The kind of a problem; stable, part of the API (`reason` of a problem reply).
@@ -24,6 +25,23 @@ pub enum ProblemKind {
     DomainAlreadyManaged,
 }
 
+impl ProblemKind {
+    /// The word, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfRange => "out-of-range",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::NotAvailable => "not-available",
+            Self::Conflict => "conflict",
+            Self::Missing => "missing",
+            Self::Forbidden => "forbidden",
+            Self::DomainAlreadyManaged => "domain-already-managed",
+        }
+    }
+}
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -31,18 +49,23 @@ pub struct Problem {
     pub at: String,
     /// Kind.
     pub kind: ProblemKind,
-    /// What is wrong and what to do, in English.
-    pub text: String,
+    /// What is wrong and what to do.
+    pub text: Text,
 }
 
 impl Problem {
     /// Puts the three together.
     #[must_use]
-    pub fn new(at: impl Into<String>, kind: ProblemKind, text: impl Into<String>) -> Self {
+    pub fn new(at: impl Into<String>, kind: ProblemKind, text: Text) -> Self {
+        Self { at: at.into(), kind, text }
+    }
+
+    /// The same, its text fixed in this language.
+    #[must_use]
+    pub fn fixed(&self, lang: Lang) -> Self {
         Self {
-            at: at.into(),
-            kind,
-            text: text.into(),
+            text: self.text.fixed(lang),
+            ..self.clone()
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Standards: RFC 5321 §4.1.2 (Mailbox), RFC 6531 §3.3 (UTF-8), RFC 5321 §4.1.3 (address literals).
 //! Invariants: nothing in a local part is ever interpreted as a route (`a%b@d`, `a!b@d` are plain names); source routes are stripped by the grammar in `proto`.
 
+use crate::text::Text;
 use crate::{Domain, DomainError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -45,6 +46,18 @@ pub enum AddressError {
     /// `[` without a usable address behind it.
     #[error("an address literal is an IP address in square brackets")]
     Literal,
+}
+
+impl From<AddressError> for Text {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::Form => Self::new("check.address.form"),
+            AddressError::LocalTooLong => Self::new("check.address.local-long"),
+            AddressError::LocalCharacter => Self::new("check.address.local-character"),
+            AddressError::Domain(why) => Self::new("check.address.domain").with("why", why),
+            AddressError::Literal => Self::new("check.address.literal"),
+        }
+    }
 }
 
 impl Address {

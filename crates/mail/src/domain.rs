@@ -1,5 +1,6 @@
 //! Domain names as mail uses them: lower case, A-labels, no trailing dot.
 
+use crate::text::Text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +21,16 @@ pub enum DomainError {
     /// A character that no host name has.
     #[error("a domain name consists of letters, digits, hyphens and dots")]
     Character,
+}
+
+impl From<DomainError> for Text {
+    fn from(error: DomainError) -> Self {
+        Self::new(match error {
+            DomainError::Empty => "check.domain.empty",
+            DomainError::TooLong => "check.domain.long",
+            DomainError::Character => "check.domain.character",
+        })
+    }
 }
 
 impl Domain {

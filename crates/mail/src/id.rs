@@ -9,6 +9,7 @@
 //! Time + random, never a sequence: a sequence would tell others our volume. As text: 13 letters of
 //! Crockford's base 32, lower case.
 
+use crate::text::Text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +39,12 @@ pub struct QueueId(u64);
 pub struct IdError {
     /// How many letters such an id has.
     pub expected: usize,
+}
+
+impl From<IdError> for Text {
+    fn from(error: IdError) -> Self {
+        Self::new("check.id").with("letters", error.expected)
+    }
 }
 
 impl QueueId {

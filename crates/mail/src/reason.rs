@@ -2,6 +2,7 @@
 //!
 //! Source: domains-and-routing 10. The text of each reply stands in `transport::inbound::reply` and nowhere else.
 
+use crate::text::Text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -374,6 +375,12 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no such reason code")]
 pub struct UnknownReason;
+
+impl From<UnknownReason> for Text {
+    fn from(_: UnknownReason) -> Self {
+        Self::new("check.reason")
+    }
+}
 
 impl FromStr for Reason {
     type Err = UnknownReason;

@@ -4,6 +4,12 @@
 //! Invariants: both languages have the same keys and places (a test compares them); a value is never read for places of its own;
 //! an unknown key gives the key, so that a missing text is seen and breaks nothing.
 
+mod keyed;
+mod noun;
+
+pub use keyed::{Text, Value};
+pub use noun::Noun;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

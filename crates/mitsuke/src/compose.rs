@@ -312,9 +312,8 @@ fn resolver_settings(node: &Node, guard: Guard) -> Result<ResolverSettings> {
     })
 }
 
-fn static_zone(node: &Node) -> Result<StaticZone> {
-    let entries: Vec<StaticEntry> = node
-        .dns_static
+fn static_entries(node: &Node) -> Vec<StaticEntry> {
+    node.dns_static
         .iter()
         .map(|r| StaticEntry {
             name: r.name.clone(),
@@ -322,8 +321,12 @@ fn static_zone(node: &Node) -> Result<StaticZone> {
             value: r.value.clone(),
             ttl: Some(r.ttl),
         })
-        .collect();
-    StaticZone::parse(&entries).map_err(|all| anyhow!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+        .collect()
+}
+
+fn static_zone(node: &Node) -> Result<StaticZone> {
+    StaticZone::parse(&static_entries(node))
+        .map_err(|all| anyhow!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
 /// The user of this process.

@@ -7,6 +7,7 @@
 
 use crate::clock::Clock;
 use ipnet::IpNet;
+use mail::text::Text;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -72,6 +73,29 @@ pub struct Forbidden {
     pub target: SocketAddr,
     /// Why.
     pub kind: TargetKind,
+}
+
+impl From<TargetKind> for Text {
+    fn from(kind: TargetKind) -> Self {
+        Self::new(match kind {
+            TargetKind::Unspecified => "check.target.unspecified",
+            TargetKind::Multicast => "check.target.multicast",
+            TargetKind::Broadcast => "check.target.broadcast",
+            TargetKind::OwnListener => "check.target.own-listener",
+            TargetKind::Metadata => "check.target.metadata",
+            TargetKind::Loopback => "check.target.loopback",
+            TargetKind::LinkLocal => "check.target.link-local",
+            TargetKind::Private => "check.target.private",
+        })
+    }
+}
+
+impl From<Forbidden> for Text {
+    fn from(forbidden: Forbidden) -> Self {
+        Self::new("check.target")
+            .with("target", forbidden.target.to_string())
+            .with("kind", Self::from(forbidden.kind))
+    }
 }
 
 /// Why no connection came about.

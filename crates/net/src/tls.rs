@@ -18,6 +18,7 @@ pub use roots::{Roots, RootsSource};
 pub use server::{Reload, ServerTls, ServerTlsSettings};
 pub use tokio_rustls::{TlsAcceptor, client::TlsStream as ClientStream, server::TlsStream as ServerStream};
 
+use mail::text::Text;
 use rustls::crypto::CryptoProvider;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -78,7 +79,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        problem: String,
+        problem: Text,
     },
     /// The library refuses a setting or a key.
     #[error("set up TLS: {0}")]
@@ -97,6 +98,18 @@ pub enum TlsError {
         /// Why it does not do.
         problem: String,
     },
+}
+
+impl From<&TlsError> for Text {
+    fn from(error: &TlsError) -> Self {
+        let about = |path: &std::path::Path, why: Self| Self::new("check.about").with("what", path.display().to_string()).with("why", why);
+        match error {
+            TlsError::File { path, source } => about(path, Self::of_io(source)),
+            TlsError::Content { path, problem } => about(path, problem.clone()),
+            TlsError::Setup(why) => Self::new("check.pem.setup").with("why", why),
+            TlsError::ServerName(_) | TlsError::Handshake(_) | TlsError::Certificate { .. } => Self::verbatim(error.to_string()),
+        }
+    }
 }
 
 /// The one provider of cryptography, handed to every configuration.

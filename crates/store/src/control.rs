@@ -21,6 +21,7 @@ pub mod tenant;
 
 use crate::StoreError;
 use crate::sql::{Row, Tx};
+use mail::text::{Noun, Text};
 use mail::{Domain, TenantId, Timestamp};
 
 /// Why a change of the control plane was not made.
@@ -31,27 +32,30 @@ pub enum ControlError {
     Store(#[from] StoreError),
     /// Not there, or another tenant's: the same answer for both.
     #[error("no such {0}")]
-    NotFound(&'static str),
+    NotFound(Noun),
     /// The tenant has it already.
     #[error("{0} exists already")]
-    Exists(&'static str),
+    Exists(Noun),
     /// The domain is proven by a tenant of this installation (`domain-already-managed`). Never says by whom.
     #[error("this domain is already managed")]
     AlreadyManaged,
     /// Not of the form asked for.
     #[error("{0}")]
-    Malformed(String),
+    Malformed(Text),
     /// A limit of the tenant is reached.
     #[error("the limit of {limit} {what} is reached")]
     LimitReached {
         /// Of what.
-        what: &'static str,
+        what: Noun,
         /// How many.
         limit: i64,
     },
     /// Not in this state.
     #[error("not possible in state {0}")]
     WrongState(&'static str),
+    /// The only key that an owner has: without it nobody could give roles any more.
+    #[error("the last key of an owner cannot be deleted")]
+    LastOwner,
     /// The import would remove more than `directory.guard` allows; nothing was changed.
     #[error("the import would remove {removed} of {entries} recipients, more than {percent} % allow")]
     Guarded {

@@ -68,7 +68,8 @@ pub trait MailStore: Send + Sync {
     /// Lanes of this node that have queued or held entries.
     fn lanes(&self) -> Pending<'_, Vec<spool::LaneSummary>>;
     /// Entries of a lane of this node with `due <= until` (queued, and held whose hold has ended), soonest first, after the position `after` = (due, queue id, number).
-    fn due(&self, lane: LaneId, until: Timestamp, after: Option<(Timestamp, QueueId, u32)>, limit: usize) -> Pending<'_, Vec<spool::Entry>>;
+    fn due(&self, lane: LaneId, until: Timestamp, after: Option<(Timestamp, QueueId, u32)>, limit: usize)
+    -> Pending<'_, Vec<spool::Entry>>;
     /// The next due time in a lane of this node after `after`, if any.
     fn next_due(&self, lane: LaneId, after: Timestamp) -> Pending<'_, Option<Timestamp>>;
     /// A message, `None` when gone.

@@ -13,6 +13,7 @@ pub use explain::explain;
 use crate::Desk;
 use crate::delivery::route::parse_next_hop;
 use crate::queue::claim::{ActionClaim, EntryKey};
+use mail::text::Text;
 use mail::{QueueId, Reason, TenantId, Timestamp};
 use net::guard::Forbidden;
 use std::net::{IpAddr, SocketAddr};
@@ -110,7 +111,7 @@ pub enum ActionError {
     NextHopForm,
     /// The next hop may not be connected to.
     #[error("{0}")]
-    Forbidden(String),
+    Forbidden(Forbidden),
     /// The operator does not allow this port.
     #[error("port {0} is not allowed for next hops")]
     Port(u16),
@@ -155,7 +156,7 @@ pub struct Explanation {
     /// Candidates in the order in which they would be tried.
     pub candidates: Vec<CandidateState>,
     /// Why there are none, when there are none.
-    pub no_candidate: Option<String>,
+    pub no_candidate: Option<Text>,
     /// Entries of the same lane that are due before it; `None`: over 1,000.
     pub position: Option<u64>,
     /// Domain or next hop is paused since.
@@ -319,7 +320,7 @@ async fn check_next_hop(desk: &Desk, text: &str) -> Result<(), ActionError> {
         .map(|ip| desk.guard.check(SocketAddr::new(ip, port)))
         .collect();
     match verdicts.iter().find_map(|v| v.as_ref().err()) {
-        Some(forbidden) if verdicts.iter().all(Result::is_err) => Err(ActionError::Forbidden(forbidden.to_string())),
+        Some(forbidden) if verdicts.iter().all(Result::is_err) => Err(ActionError::Forbidden(*forbidden)),
         Some(_) | None => Ok(()),
     }
 }

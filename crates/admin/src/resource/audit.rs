@@ -7,6 +7,7 @@ use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Query, State};
 use identity::{Capability, Permission};
+use mail::text::Text;
 use mail::{Domain, TenantId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -122,11 +123,11 @@ pub(crate) async fn list(
         .as_deref()
         .map(Domain::parse)
         .transpose()
-        .map_err(|e| Problem::malformed(format!("domain: {e}")))?;
+        .map_err(|e| Problem::malformed(Text::new("check.at").with("at", "domain").with("text", e)))?;
     match (&domain, caller.domain_names()) {
         (_, None) => {}
         (Some(domain), Some(_)) => caller.within(domain)?,
-        (None, Some(_)) => return Err(Problem::malformed("name one of your domains in `domain`")),
+        (None, Some(_)) => return Err(Problem::malformed(Text::new("api.audit.domain"))),
     }
     let filter = AuditFilter {
         from: params.since.as_deref().map(super::time).transpose()?,

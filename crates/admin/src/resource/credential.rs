@@ -8,10 +8,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use config::document::RelayCredential;
 use identity::{Capability, Permission};
+use mail::text::{Noun, Text};
 use mail::{Domain, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use store::control::proof;
+use store::control::{ControlError, proof};
 use utoipa::ToSchema;
 
 /// A relay credential.
@@ -111,23 +112,26 @@ pub(crate) async fn create(
         .iter()
         .map(|d| Domain::parse(d))
         .collect::<Result<_, _>>()
-        .map_err(|e| Problem::malformed(format!("domains: {e}")))?;
+        .map_err(|e| Problem::malformed(Text::new("check.at").with("at", "domains").with("text", e)))?;
     let networks = new
         .networks
         .iter()
         .map(|n| n.parse().or_else(|_| n.parse::<std::net::IpAddr>().map(Into::into)))
         .collect::<Result<_, _>>()
-        .map_err(|_| Problem::malformed("networks: an address or CIDR such as 192.0.2.0/24"))?;
+        .map_err(|_| Problem::malformed(Text::new("api.credential.networks")))?;
     let expires_at = new.expires_at.as_deref().map(super::time).transpose()?;
     let with_scram = admin.desk.live().system.scram.unwrap_or(false);
-    let busy = |e: &dyn std::fmt::Display| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", e.to_string());
-    let secret = identity::password::new_secret().map_err(|e| busy(&e))?;
+    let secret = identity::password::new_secret().map_err(|e| Problem::busy(&e))?;
     let scram = if with_scram {
-        Some(identity::scram::StoredScram::of(&secret).map_err(|e| busy(&e))?.to_string())
+        Some(
+            identity::scram::StoredScram::of(&secret)
+                .map_err(|e| Problem::busy(&e))?
+                .to_string(),
+        )
     } else {
         None
     };
-    let hash = admin.passwords.hash(secret.clone()).await.map_err(|e| busy(&e))?;
+    let hash = admin.passwords.hash(secret.clone()).await.map_err(|e| Problem::busy(&e))?;
     let credential = RelayCredential {
         name: new.name.clone(),
         hash,
@@ -146,11 +150,7 @@ pub(crate) async fn create(
     };
     document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
         if d.relay_credentials.iter().any(|c| c.name == credential.name) {
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                "exists",
-                "a credential of this name exists already",
-            ));
+            return Err(ControlError::Exists(Noun::RelayCredential).into());
         }
         d.relay_credentials.push(credential);
         Ok(())
@@ -187,7 +187,7 @@ pub(crate) async fn delete(
         let before = d.relay_credentials.len();
         d.relay_credentials.retain(|c| c.name != name);
         if d.relay_credentials.len() == before {
-            Err(Problem::not_found("relay credential"))
+            Err(Problem::not_found(Noun::RelayCredential))
         } else {
             Ok(())
         }

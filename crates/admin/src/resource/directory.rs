@@ -8,6 +8,7 @@ use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Path, State};
 use identity::{Capability, Permission};
+use mail::text::Text;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -59,7 +60,7 @@ pub struct SourceView {}
 
 /// That a kind of source is not available yet.
 pub(crate) fn not_available(kind: &str) -> Problem {
-    let text = format!("{kind} is not available yet; recipient lists come by CSV upload");
+    let text = Text::new("api.directory").with("kind", kind);
     Problem::checked(vec![config::Problem::new("kind", config::ProblemKind::NotAvailable, text)])
 }
 

@@ -1,196 +1,37 @@
 //! Accepted domains: claim, prove, set, stop, delete, restore (domains-and-routing 2).
 
 use crate::caller::Caller;
-use crate::document::{self, About};
+use crate::document;
 use crate::page::{Page, Paging, page};
+use crate::problem::Reader;
 use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use identity::{Capability, Permission};
+use mail::text::Text;
 use mail::{Domain, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use store::control::ControlError;
 use store::control::audit::{self, Change};
-use store::control::domain::{self, DomainClaim, DomainState, VerifiedBy};
-use store::control::{ControlError, tenant::Tenant};
+use store::control::domain::{self, DomainState, VerifiedBy};
 use store::spool::EntryFilter;
-use utoipa::ToSchema;
+use store::sql::Tx;
 
-/// A domain with its state.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct DomainView {
-    /// Name, A-labels.
-    pub name: String,
-    /// Name as people read it.
-    pub unicode_name: String,
-    /// `unverified verified active disabled deleting`.
-    pub state: String,
-    /// The state in Japanese.
-    pub label_ja: String,
-    /// The state in English.
-    pub label_en: String,
-    /// TXT record that proves the name.
-    pub txt_record: String,
-    /// MX target that proves it too.
-    pub mx: String,
-    /// `txt mx operator`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified_by: Option<String>,
-    /// Reason text of the operator's proof.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified_reason: Option<String>,
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verified_at: Option<String>,
-    /// When an unproven claim ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lapses_at: Option<String>,
-    /// When a deleted domain is purged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub purge_at: Option<String>,
-    /// Last look at DNS.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub checked_at: Option<String>,
-    /// What the last look found: each server's answer with its TTL.
-    #[schema(value_type = Object)]
-    pub report: Value,
-    /// Settings; secrets masked.
-    #[schema(value_type = Object)]
-    pub settings: Value,
-    /// What deserves a look although it is allowed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
+pub(crate) use place::Asked;
+use place::{Need, Place, name_of};
+pub use view::*;
 
-/// A claim.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DomainNew {
-    /// One exact name.
-    pub name: String,
-    /// Its settings.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    pub settings: Option<Value>,
-}
-
-/// A change of settings.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DomainPatch {
-    /// Revision of the tenant's settings that the editor has seen.
-    pub base: Option<i64>,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-    /// Merge patch (RFC 7396) of the domain's settings.
-    #[schema(value_type = Object)]
-    pub settings: Value,
-}
-
-/// A reason text.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Because {
-    /// Why.
-    pub reason: String,
-}
-
-/// A deletion: the name must be typed.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DomainDelete {
-    /// The domain's name once more.
-    pub confirm: String,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
-/// What one should know before a deletion (domains-and-routing 2.5).
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct BeforeDeletion {
-    /// Whether the best MX is still ours; absent: DNS did not answer.
-    pub mx_is_ours: Option<bool>,
-    /// Outbound messages of the last 24 hours (1,000: that many or more).
-    pub outbound_last_24h: u64,
-    /// Entries in the queue, held ones included.
-    pub queued: u64,
-    /// Entries held.
-    pub held: u64,
-    /// Messages in quarantine.
-    pub quarantined: u64,
-    /// Days of grace.
-    pub grace_days: u32,
-}
-
-fn name_of(text: &str) -> Result<Domain, Problem> {
-    Domain::parse(text.trim()).map_err(|e| Problem::malformed(format!("{text}: {e}")))
-}
-
-/// The tenant, if the caller may do this to this domain.
-async fn owner(admin: &Admin, caller: &Caller, tenant: &str, domain: &Domain, access: Permission) -> Result<Tenant, Problem> {
-    let t = caller.tenant(admin, tenant, Capability::DomainSettings, access).await?;
-    caller.within(domain)?;
-    Ok(t)
-}
-
-fn state_words(claim: &DomainClaim, disabled: bool) -> (&'static str, &'static str, &'static str) {
-    match claim.state {
-        DomainState::Deleting => ("deleting", "削除待ち", "Deleting"),
-        _ if disabled => ("disabled", "停止中", "Disabled"),
-        DomainState::Unverified => ("unverified", "設定が必要", "Configuration required"),
-        DomainState::Verified => ("verified", "設定が必要", "Configuration required"),
-        DomainState::Active => ("active", "完了", "Completed"),
-    }
-}
-
-fn view(admin: &Admin, tenant: &Tenant, claim: &DomainClaim, settings: &config::DomainDocument) -> DomainView {
-    let (state, label_ja, label_en) = state_words(claim, settings.disabled);
-    let mut value = serde_json::to_value(settings).unwrap_or_default();
-    if settings.services.is_empty() {
-        value["services"] = serde_json::json!(["inbound"]);
-    }
-    DomainView {
-        name: claim.name.to_string(),
-        unicode_name: claim.name.to_unicode(),
-        state: state.into(),
-        label_ja: label_ja.into(),
-        label_en: label_en.into(),
-        txt_record: format!("mitsuke={}", claim.token),
-        mx: format!("{}.in.{}", tenant.name, admin.desk.node.base),
-        verified_by: claim.verified_by.map(|v| v.as_str().into()),
-        verified_reason: claim.verified_reason.clone(),
-        verified_at: claim.verified_at.map(Timestamp::to_rfc3339),
-        lapses_at: claim.lapses_at.map(Timestamp::to_rfc3339),
-        purge_at: claim.purge_at.map(Timestamp::to_rfc3339),
-        checked_at: claim.checked_at.map(Timestamp::to_rfc3339),
-        report: serde_json::from_str(&claim.report).unwrap_or(Value::Null),
-        settings: document::masked(&value),
-        warnings: admin.domain_warnings(&claim.name),
-    }
-}
-
-async fn view_of(admin: &Admin, tenant: &Tenant, name: &Domain) -> Result<DomainView, Problem> {
-    let (id, key) = (tenant.id, name.clone());
-    let claim = admin
-        .desk
-        .store
-        .read(move |tx| domain::get(tx, id, &key))
-        .await?
-        .ok_or_else(|| Problem::not_found("domain"))?;
-    let settings = document::tenant(admin, id).await?.document.domains.remove(name).unwrap_or_default();
-    Ok(view(admin, tenant, &claim, &settings))
-}
+mod place;
+mod view;
 
 /// Domains of a tenant.
 #[utoipa::path(get, path = "/tenants/{tenant}/domains", params(("tenant" = String, Path), Paging), responses((status = 200, body = Page<DomainView>), (status = "default", body = Problem)), tag = "domains")]
 pub(crate) async fn list(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
+    reader: Reader,
     Path(name): Path<String>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Page<DomainView>>, Problem> {
@@ -211,7 +52,7 @@ pub(crate) async fn list(
         .items
         .iter()
         .filter(|c| caller.within(&c.name).is_ok())
-        .map(|c| view(&admin, &tenant, c, settings.get(&c.name).unwrap_or(&none)))
+        .map(|c| view(&admin, &tenant, c, settings.get(&c.name).unwrap_or(&none), reader.0))
         .collect();
     Ok(Json(Page { items, next: rows.next }))
 }
@@ -221,6 +62,7 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
+    reader: Reader,
     Path(tenant_name): Path<String>,
     Json(new): Json<DomainNew>,
 ) -> Result<(StatusCode, Json<DomainView>), Problem> {
@@ -247,14 +89,15 @@ pub(crate) async fn create(
             Ok::<_, ControlError>(())
         })
         .await?;
-    let about = About {
-        action: "domain.change",
-        object_kind: "domain",
-        object: name.to_string(),
-        domain: Some(name.clone()),
-        reason: String::new(),
+    let place = Place {
+        admin: Arc::clone(&admin),
+        caller,
+        reader,
+        tenant,
+        name,
     };
-    let saved = document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
+    let (caller, tenant, name) = (&place.caller, &place.tenant, &place.name);
+    let saved = document::change_tenant(&admin, caller, tenant, None, place.about(String::new()), |d| {
         d.domains.insert(name.clone(), settings);
         Ok(())
     })
@@ -269,125 +112,75 @@ pub(crate) async fn create(
             .await?;
         return Err(problem);
     }
-    Ok((StatusCode::CREATED, Json(view_of(&admin, &tenant, &name).await?)))
+    Ok((StatusCode::CREATED, place.view().await?))
 }
 
 /// One domain.
 #[utoipa::path(get, path = "/tenants/{tenant}/domains/{domain}", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn show(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = owner(&admin, &caller, &tenant, &name, Permission::Read).await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
+pub(crate) async fn show(asked: Asked) -> Result<Json<DomainView>, Problem> {
+    asked.may(Need::Read).await?.view().await
 }
 
 /// Changes settings of a domain.
 #[utoipa::path(patch, path = "/tenants/{tenant}/domains/{domain}", params(("tenant" = String, Path), ("domain" = String, Path)), request_body = DomainPatch, responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn change(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-    Json(patch): Json<DomainPatch>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
-    view_of(&admin, &tenant, &name).await?;
-    let about = About {
-        action: "domain.change",
-        object_kind: "domain",
-        object: name.to_string(),
-        domain: Some(name.clone()),
-        reason: patch.reason,
-    };
-    document::change_tenant(&admin, &caller, &tenant, patch.base, about, |d| {
+pub(crate) async fn change(asked: Asked, Json(patch): Json<DomainPatch>) -> Result<Json<DomainView>, Problem> {
+    let place = asked.may(Need::Write).await?;
+    place.claim().await?;
+    let name = &place.name;
+    let change = |d: &mut config::TenantDocument| {
         let settings = d.domains.entry(name.clone()).or_default();
         *settings = document::patched(settings, &patch.settings, &format!("domains.{name}"))?;
         Ok(())
-    })
-    .await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
+    };
+    let about = place.about(patch.reason);
+    document::change_tenant(&place.admin, &place.caller, &place.tenant, patch.base, about, change).await?;
+    place.view().await
 }
 
 /// Looks at DNS now; once per 10 seconds.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/check", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn check(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
-    if !admin.claims.check_now(&admin.desk, tenant.id, &name).await? {
-        return Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-soon",
-            "DNS is looked at once in 10 seconds",
-        ));
+pub(crate) async fn check(asked: Asked) -> Result<Json<DomainView>, Problem> {
+    let place = asked.may(Need::Write).await?;
+    let admin = &place.admin;
+    if !admin.claims.check_now(&admin.desk, place.tenant.id, &place.name).await? {
+        let text = Text::new("api.domain.too-soon");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-soon", text));
     }
     admin.refresh().await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
+    place.view().await
 }
 
 /// A new token; the old one proves nothing any more.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/token", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn token(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = owner(&admin, &caller, &tenant, &name, Permission::Write).await?;
-    in_audit(&admin, &caller, &tenant, &name, "domain.token", "", move |tx, name, id, now| {
-        domain::new_token(tx, id, name, now).map(|_| Vec::new())
-    })
-    .await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
+pub(crate) async fn token(asked: Asked) -> Result<Json<DomainView>, Problem> {
+    let place = asked.may(Need::Write).await?;
+    let renew = |tx: &mut dyn Tx, name: &Domain, id, now| domain::new_token(tx, id, name, now).map(|_| Vec::new());
+    place.in_audit("domain.token", "", renew).await?;
+    place.view().await
 }
 
 /// The operator proves a name by hand, with a reason.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/confirm", params(("tenant" = String, Path), ("domain" = String, Path)), request_body = Because, responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn confirm(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-    Json(because): Json<Because>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = caller.any_tenant(&admin, &tenant).await?;
-    caller.need(Capability::Tenants, Permission::Write, None)?;
+pub(crate) async fn confirm(asked: Asked, Json(because): Json<Because>) -> Result<Json<DomainView>, Problem> {
+    let place = asked.may(Need::Confirm).await?;
     if because.reason.trim().is_empty() {
-        return Err(Problem::malformed("a reason text is required: it stands in the audit log"));
+        return Err(Problem::malformed(Text::new("api.domain.reason")));
     }
     let reason = because.reason.clone();
-    in_audit(
-        &admin,
-        &caller,
-        &tenant,
-        &name,
-        "domain.confirm",
-        &because.reason,
-        move |tx, name, id, now| {
-            domain::verify(tx, id, name, VerifiedBy::Operator, Some(&reason), now)
-                .map(|_| vec![Change::new("verified_by", None, Some("operator".into()))])
-        },
-    )
-    .await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
+    let verify = move |tx: &mut dyn Tx, name: &Domain, id, now| {
+        domain::verify(tx, id, name, VerifiedBy::Operator, Some(&reason), now)
+            .map(|_| vec![Change::new("verified_by", None, Some("operator".into()))])
+    };
+    place.in_audit("domain.confirm", &because.reason, verify).await?;
+    place.view().await
 }
 
 /// What one should know before deleting.
 #[utoipa::path(get, path = "/tenants/{tenant}/domains/{domain}/before-deletion", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = BeforeDeletion), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn before_deletion(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-) -> Result<Json<BeforeDeletion>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = owner(&admin, &caller, &tenant, &name, Permission::Read).await?;
-    view_of(&admin, &tenant, &name).await?;
+pub(crate) async fn before_deletion(asked: Asked) -> Result<Json<BeforeDeletion>, Problem> {
+    let place = asked.may(Need::Read).await?;
+    place.claim().await?;
+    let Place { admin, tenant, name, .. } = &place;
     let filter = EntryFilter {
         tenant: Some(tenant.id),
         domain: Some(name.to_string()),
@@ -411,7 +204,7 @@ pub(crate) async fn before_deletion(
     let mail = &admin.desk.store.mail;
     let outbound = mail.search(query, scope, None, 1_000).await?.traces.len();
     let ours = format!("{}.in.{}", tenant.name, admin.desk.node.base);
-    let mx_is_ours = match admin.desk.resolver.mx(&name).await {
+    let mx_is_ours = match admin.desk.resolver.mx(name).await {
         Ok(net::resolver::MxAnswer::Records(records)) => Some(records.first().is_some_and(|(_, host)| host.as_str() == ours)),
         Ok(_) | Err(net::resolver::DnsError::NoSuchName) => Some(false),
         Err(_) => None,
@@ -422,91 +215,33 @@ pub(crate) async fn before_deletion(
         queued: mail.queue_count(filter).await?,
         held: mail.queue_count(held).await?,
         quarantined: 0,
-        grace_days: document::tenant(&admin, tenant.id).await?.document.delete_grace_days.unwrap_or(30),
+        grace_days: document::tenant(admin, tenant.id).await?.document.delete_grace_days.unwrap_or(30),
     }))
 }
 
 /// Begins the grace; an unproven claim ends at once.
 #[utoipa::path(delete, path = "/tenants/{tenant}/domains/{domain}", params(("tenant" = String, Path), ("domain" = String, Path)), request_body = DomainDelete, responses((status = 204), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn delete(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-    Json(order): Json<DomainDelete>,
-) -> Result<StatusCode, Problem> {
-    let name = name_of(&name)?;
-    let tenant = caller
-        .tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write)
-        .await?;
-    caller.whole_tenant()?;
-    if name_of(&order.confirm)? != name {
-        return Err(Problem::malformed(
-            "type the domain's name in `confirm`: what is deleted is purged at the end of the grace",
-        ));
+pub(crate) async fn delete(asked: Asked, Json(order): Json<DomainDelete>) -> Result<StatusCode, Problem> {
+    let place = asked.may(Need::AddDelete).await?;
+    if name_of(&order.confirm)? != place.name {
+        return Err(Problem::malformed(Text::new("api.domain.confirm")));
     }
-    let grace = document::tenant(&admin, tenant.id).await?.document.delete_grace_days.unwrap_or(30);
-    in_audit(
-        &admin,
-        &caller,
-        &tenant,
-        &name,
-        "domain.delete",
-        &order.reason,
-        move |tx, name, id, now| {
-            let purge_at = now.after(Duration::from_secs(86_400 * u64::from(grace)));
-            let after = domain::begin_deletion(tx, id, name, purge_at, now)?;
-            Ok(vec![Change::new(
-                "state",
-                None,
-                Some(after.map_or("deleted", DomainState::as_str).into()),
-            )])
-        },
-    )
-    .await?;
+    let settings = document::tenant(&place.admin, place.tenant.id).await?.document;
+    let grace = Duration::from_secs(86_400 * u64::from(settings.delete_grace_days.unwrap_or(30)));
+    let end = move |tx: &mut dyn Tx, name: &Domain, id, now: Timestamp| {
+        let after = domain::begin_deletion(tx, id, name, now.after(grace), now)?;
+        let state = after.map_or("deleted", DomainState::as_str);
+        Ok(vec![Change::new("state", None, Some(state.into()))])
+    };
+    place.in_audit("domain.delete", &order.reason, end).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends the grace: the domain is as it was, without new verification.
 #[utoipa::path(post, path = "/tenants/{tenant}/domains/{domain}/restore", params(("tenant" = String, Path), ("domain" = String, Path)), responses((status = 200, body = DomainView), (status = "default", body = Problem)), tag = "domains")]
-pub(crate) async fn restore(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Path((tenant, name)): Path<(String, String)>,
-) -> Result<Json<DomainView>, Problem> {
-    let name = name_of(&name)?;
-    let tenant = caller
-        .tenant(&admin, &tenant, Capability::DomainsAddDelete, Permission::Write)
-        .await?;
-    caller.whole_tenant()?;
-    in_audit(&admin, &caller, &tenant, &name, "domain.restore", "", move |tx, name, id, now| {
-        domain::restore(tx, id, name, now).map(|()| Vec::new())
-    })
-    .await?;
-    Ok(Json(view_of(&admin, &tenant, &name).await?))
-}
-
-/// Does something to a domain and tells of it in the same transaction.
-async fn in_audit(
-    admin: &Admin,
-    caller: &Caller,
-    tenant: &Tenant,
-    name: &Domain,
-    action: &'static str,
-    reason: &str,
-    job: impl FnOnce(&mut dyn store::sql::Tx, &Domain, mail::TenantId, Timestamp) -> Result<Vec<Change>, ControlError> + Send + 'static,
-) -> Result<(), Problem> {
-    let now = admin.desk.now();
-    let (id, key) = (tenant.id, name.clone());
-    let mut entry = caller.audit(id, now, action, "domain", name.as_str());
-    (entry.domain, entry.reason) = (Some(name.clone()), reason.to_owned());
-    admin
-        .desk
-        .store
-        .write(move |tx| {
-            entry.changes = job(tx, &key, id, now)?;
-            audit::append(tx, &entry)?;
-            Ok::<_, ControlError>(())
-        })
-        .await?;
-    admin.refresh().await
+pub(crate) async fn restore(asked: Asked) -> Result<Json<DomainView>, Problem> {
+    let place = asked.may(Need::AddDelete).await?;
+    let restore = |tx: &mut dyn Tx, name: &Domain, id, now| domain::restore(tx, id, name, now).map(|()| Vec::new());
+    place.in_audit("domain.restore", "", restore).await?;
+    place.view().await
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use identity::{Capability, Permission, Role};
+use mail::text::Text;
 use mail::{Domain, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -120,24 +121,21 @@ pub(crate) async fn create(
     Json(new): Json<KeyNew>,
 ) -> Result<(StatusCode, Json<KeyMade>), Problem> {
     let id = whose(&admin, &caller, &tenant, Permission::Write).await?;
-    let role = Role::parse(&new.role).ok_or_else(|| Problem::malformed("no such role"))?;
+    let role = Role::parse(&new.role).ok_or_else(|| Problem::malformed(Text::new("api.key.role")))?;
     if role.is_operators() != (id == TenantId::OPERATOR) {
-        return Err(Problem::malformed(
-            "operator and support are roles of the installation, the others of a tenant",
-        ));
+        return Err(Problem::malformed(Text::new("api.key.role-side")));
     }
     let domains = new
         .domains
         .map(|list| list.iter().map(|d| Domain::parse(d)).collect::<Result<Vec<_>, _>>())
         .transpose()
-        .map_err(|e| Problem::malformed(format!("domains: {e}")))?;
+        .map_err(|e| Problem::malformed(Text::new("check.at").with("at", "domains").with("text", e)))?;
     caller.may_grant(id, role, domains.as_deref())?;
     let expires_at = new.expires_at.as_deref().map(super::time).transpose()?;
     if new.name.trim().is_empty() || new.name.chars().count() > 100 {
-        return Err(Problem::malformed("a key has a name of at most 100 characters: what is it for?"));
+        return Err(Problem::malformed(Text::new("api.key.name")));
     }
-    let secret =
-        identity::api_key::ApiSecret::random().map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "random", e.to_string()))?;
+    let secret = identity::api_key::ApiSecret::random().map_err(|e| Problem::busy(&e))?;
     let now = admin.desk.now();
     let order = NewApiKey {
         tenant: id,
@@ -191,7 +189,7 @@ pub(crate) async fn delete(
         .store
         .write(move |tx| {
             if before.role == Role::Owner.as_str() && api_key::count_role(tx, id, &before.role, now)? <= 1 {
-                return Err(ControlError::WrongState("the last owner"));
+                return Err(ControlError::LastOwner);
             }
             api_key::delete(tx, id, &key)?;
             audit::append(tx, &entry_of.audit(id, now, "key.delete", "api key", &before.name))?;

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use identity::{Capability, Permission};
 use mail::Timestamp;
+use mail::text::{Noun, Text};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -119,7 +120,7 @@ pub(crate) async fn new_secret(
         .tenant(&admin, &tenant, Capability::DomainSettings, Permission::Write)
         .await?;
     caller.whole_tenant()?;
-    let secret = identity::password::new_secret().map_err(|e| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "random", e.to_string()))?;
+    let secret = identity::password::new_secret().map_err(|e| Problem::busy(&e))?;
     let hash: String = Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
     document::change_tenant(&admin, &caller, &tenant, None, about("proof.secret", &tenant.name), |d| {
         d.proof.secret_sha256.push(hash);
@@ -152,7 +153,7 @@ pub(crate) async fn end_secret(
         let before = d.proof.secret_sha256.len();
         d.proof.secret_sha256.retain(|s| prefix.len() < 8 || !s.starts_with(&prefix));
         if d.proof.secret_sha256.len() == before {
-            Err(Problem::not_found("secret"))
+            Err(Problem::not_found(Noun::Secret))
         } else {
             Ok(())
         }
@@ -175,7 +176,7 @@ pub(crate) async fn open_window(
     caller.whole_tenant()?;
     let minutes = window.minutes.unwrap_or(WINDOW_MINUTES_MAX);
     if !(1..=WINDOW_MINUTES_MAX).contains(&minutes) {
-        return Err(Problem::malformed("a set-up window is 1 to 60 minutes"));
+        return Err(Problem::malformed(Text::new("api.proof.window")));
     }
     let until = admin.desk.now().after(Duration::from_secs(60 * minutes));
     document::change_tenant(&admin, &caller, &tenant, None, about("proof.window", &tenant.name), |d| {

@@ -2,6 +2,7 @@
 
 use crate::caller::Caller;
 use crate::page::{Page, Paging, page};
+use crate::problem::Reader;
 use crate::{Admin, Problem};
 use axum::Json;
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use identity::{Capability, Permission};
+use mail::text::{Lang, Noun, Text};
 use mail::{Domain, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -117,7 +119,7 @@ pub struct ImportView {
 }
 
 async fn owner(admin: &Admin, caller: &Caller, tenant: &str, domain: &str, access: Permission) -> Result<(Tenant, Domain), Problem> {
-    let domain = Domain::parse(domain).map_err(|e| Problem::malformed(e.to_string()))?;
+    let domain = Domain::parse(domain).map_err(|e| Problem::malformed(e.into()))?;
     let tenant = caller.tenant(admin, tenant, Capability::DomainSettings, access).await?;
     caller.within(&domain)?;
     let (id, key) = (tenant.id, domain.clone());
@@ -126,7 +128,7 @@ async fn owner(admin: &Admin, caller: &Caller, tenant: &str, domain: &str, acces
         .store
         .read(move |tx| store::control::domain::get(tx, id, &key))
         .await?
-        .ok_or_else(|| Problem::not_found("domain"))?;
+        .ok_or_else(|| Problem::not_found(Noun::Domain))?;
     Ok((tenant, domain))
 }
 
@@ -223,7 +225,7 @@ pub(crate) async fn import(
     let mode = match params.mode.as_deref() {
         None | Some("replace") => ImportMode::Replace,
         Some("merge") => ImportMode::Merge,
-        Some(_) => return Err(Problem::malformed("mode is replace or merge")),
+        Some(_) => return Err(Problem::malformed(Text::new("api.recipients.mode"))),
     };
     let rows = csv_file::read(&file, params.charset.as_deref(), &domain)?;
     let percent = admin
@@ -245,7 +247,7 @@ pub(crate) async fn import(
     };
     if params.dry_run {
         let difference = admin.desk.store.read(move |tx| recipient::preview(tx, &order)).await?;
-        return Ok(Json(told(None, difference)));
+        return Ok(Json(told(None, difference, Reader::of(&headers).0)));
     }
     let mut entry = caller.audit(tenant.id, order.at, "recipients.import", "recipients", domain.as_str());
     entry.domain = Some(domain);
@@ -256,26 +258,30 @@ pub(crate) async fn import(
         .store
         .write(move |tx| {
             let imported = recipient::apply(tx, &plan)?;
-            entry.changes = vec![Change::new("list", None, Some(summary(imported.difference)))];
+            entry.changes = vec![Change::new("list", None, Some(summary(imported.difference).to_string()))];
             entry.revision = Some(imported.version);
             audit::append(tx, &entry)?;
             Ok::<_, ControlError>(imported)
         })
         .await?;
     admin.refresh().await?;
-    Ok(Json(told(Some(imported.version), imported.difference)))
+    Ok(Json(told(Some(imported.version), imported.difference, Reader::of(&headers).0)))
 }
 
-fn told(version: Option<i64>, difference: Difference) -> ImportView {
+fn told(version: Option<i64>, difference: Difference, lang: Lang) -> ImportView {
     ImportView {
         version,
         difference: difference.into(),
-        summary: summary(difference),
+        summary: summary(difference).render(lang),
     }
 }
 
-fn summary(d: Difference) -> String {
-    format!("+{} −{}, {} changed, {} renamed", d.added, d.removed, d.changed, d.renamed)
+fn summary(d: Difference) -> Text {
+    Text::new("api.recipients.summary")
+        .with("added", d.added)
+        .with("removed", d.removed)
+        .with("changed", d.changed)
+        .with("renamed", d.renamed)
 }
 
 /// Versions that can be restored, newest first.
@@ -296,6 +302,7 @@ pub(crate) async fn versions(
 pub(crate) async fn restore(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
+    reader: Reader,
     Path((tenant, domain, version)): Path<(String, String, i64)>,
 ) -> Result<Json<ImportView>, Problem> {
     let (tenant, domain) = owner(&admin, &caller, &tenant, &domain, Permission::Write).await?;
@@ -319,5 +326,5 @@ pub(crate) async fn restore(
         })
         .await?;
     admin.refresh().await?;
-    Ok(Json(told(Some(imported.version), imported.difference)))
+    Ok(Json(told(Some(imported.version), imported.difference, reader.0)))
 }

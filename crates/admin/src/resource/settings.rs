@@ -7,6 +7,7 @@ use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use identity::{Capability, Permission};
+use mail::text::Text;
 use mail::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,7 +102,7 @@ pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(n
     } else {
         serde_json::to_value(document::tenant(&admin, id).await?.document)
     }
-    .map_err(|e| Problem::malformed(e.to_string()))?;
+    .map_err(|e| Problem::internal(&e))?;
     Ok(Json(SettingsView {
         revision: newest.number,
         document: document::masked(&value),
@@ -164,9 +165,7 @@ async fn apply(admin: &Admin, caller: &Caller, name: &str, save: SettingsSave, w
                 Way::Patch => document::patched(d, &save.document, "settings")?,
             };
             if d.domains.keys().cloned().collect::<Vec<_>>() != domains {
-                return Err(Problem::malformed(
-                    "domains are added and deleted with their own calls: each has an owner, a token and a grace",
-                ));
+                return Err(Problem::malformed(Text::new("api.settings.domains")));
             }
             Ok(())
         })
@@ -227,7 +226,7 @@ pub(crate) async fn difference(
             Ok::<_, store::control::ControlError>((from, to))
         })
         .await?;
-    let value = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| Problem::malformed(e.to_string()));
+    let value = |text: &str| serde_json::from_str::<Value>(text).map_err(|e| Problem::internal(&e));
     let changes = document::difference(&value(&from.document)?, &value(&to.document)?);
     Ok(Json(
         changes
@@ -241,7 +240,8 @@ pub(crate) async fn difference(
     ))
 }
 
-/// Makes an old revision the newest again (domains stay as they are now: those added since keep their settings).
+/// Makes an old revision the newest again. What has calls of its own stays as it is now: domains added since keep their settings, relay
+/// credentials and proofs made since keep their secrets, and those that were ended stay ended.
 #[utoipa::path(post, path = "/settings/{whose}/revisions/{revision}/restore", params(("whose" = String, Path), ("revision" = i64, Path)), responses((status = 200, body = Saved), (status = "default", body = Problem)), tag = "settings")]
 pub(crate) async fn restore(
     State(admin): State<Arc<Admin>>,
@@ -250,7 +250,7 @@ pub(crate) async fn restore(
 ) -> Result<Json<Saved>, Problem> {
     let id = whose(&admin, &caller, &name, Permission::Write).await?;
     let old = admin.desk.store.read(move |tx| revision::get(tx, id, number)).await?;
-    let value: Value = serde_json::from_str(&old.document).map_err(|e| Problem::malformed(e.to_string()))?;
+    let value: Value = serde_json::from_str(&old.document).map_err(|e| Problem::internal(&e))?;
     let about = About {
         action: "settings.restore",
         object_kind: "settings",
@@ -269,10 +269,7 @@ pub(crate) async fn restore(
         let tenant = caller.any_tenant(&admin, &name).await?;
         document::change_tenant(&admin, &caller, &tenant, None, about, |d| {
             let mut restored: config::TenantDocument = document::from_value(value, "settings")?;
-            restored.domains.retain(|domain, _| d.domains.contains_key(domain));
-            for (domain, settings) in &d.domains {
-                restored.domains.entry(domain.clone()).or_insert_with(|| settings.clone());
-            }
+            document::keep_own(&mut restored, d);
             *d = restored;
             Ok(())
         })

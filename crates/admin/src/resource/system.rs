@@ -1,10 +1,12 @@
 //! What is about the installation itself: who am I, is it well, which version, what does the API offer.
 
 use crate::caller::Caller;
+use crate::problem::Reader;
 use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use mail::text::Text;
 use serde::Serialize;
 use std::sync::Arc;
 use store::control::tenant;
@@ -51,7 +53,7 @@ pub(crate) async fn whoami(State(admin): State<Arc<Admin>>, caller: Caller) -> R
 
 /// Whether the server works; needs no key and tells nothing else.
 #[utoipa::path(get, path = "/health", responses((status = 200, body = Health), (status = 503, body = Health)), tag = "system")]
-pub(crate) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Health>) {
+pub(crate) async fn health(State(admin): State<Arc<Admin>>, reader: Reader) -> (StatusCode, Json<Health>) {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let asked = admin.desk.store.read(|tx| tenant::page(tx, None, 1)).await;
     match asked {
@@ -65,14 +67,14 @@ pub(crate) async fn health(State(admin): State<Arc<Admin>>) -> (StatusCode, Json
         Ok(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(Health {
-                status: "this node has lost its lease".into(),
+                status: Text::new("api.health.lease").render(reader.0),
                 version,
             }),
         ),
         Err(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             Json(Health {
-                status: "the store cannot be reached".into(),
+                status: Text::new("api.health.store").render(reader.0),
                 version,
             }),
         ),

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use identity::{Capability, Permission};
+use mail::text::Text;
 use mail::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -116,7 +117,7 @@ fn no_storage_yet(storage_max: Option<i64>) -> Result<(), Problem> {
         Some(_) => Err(Problem::checked(vec![config::Problem::new(
             "storage_max",
             config::ProblemKind::NotAvailable,
-            "a ceiling of storage is not available yet",
+            Text::new("check.not-available").with("what", Text::new("check.feature.storage")),
         )])),
     }
 }
@@ -162,7 +163,7 @@ pub(crate) async fn create(
         None => TenantState::Active,
         Some(word) => TenantState::parse(word)
             .filter(|s| matches!(s, TenantState::Trial | TenantState::Active))
-            .ok_or_else(|| Problem::malformed("a tenant begins as trial or active"))?,
+            .ok_or_else(|| Problem::malformed(Text::new("api.tenant.begin")))?,
     };
     let now = admin.desk.now();
     let ceilings = Ceilings {
@@ -215,10 +216,10 @@ pub(crate) async fn change(
     let state = patch
         .state
         .as_deref()
-        .map(|word| TenantState::parse(word).ok_or_else(|| Problem::malformed("no such state")))
+        .map(|word| TenantState::parse(word).ok_or_else(|| Problem::malformed(Text::new("api.tenant.state"))))
         .transpose()?;
     if patch.grace_days.is_some_and(|d| d > 90) {
-        return Err(Problem::malformed("grace_days is 0 to 90"));
+        return Err(Problem::malformed(Text::new("api.tenant.grace")));
     }
     let now = admin.desk.now();
     let closes_at = (state == Some(TenantState::Closing)).then(|| now.after(Duration::from_secs(86_400 * patch.grace_days.unwrap_or(30))));

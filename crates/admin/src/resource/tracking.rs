@@ -2,11 +2,13 @@
 
 use crate::caller::Caller;
 use crate::page::{Page, Paging, cursor};
+use crate::problem::text_of;
 use crate::{Admin, Problem};
 use axum::Json;
 use axum::extract::{Path, Query as Params, State};
 use identity::{Capability, Permission};
 use mail::QueueId;
+use mail::text::{Noun, Text};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -105,30 +107,41 @@ fn query_of(p: SearchParams) -> Result<Query, Problem> {
             .filter(|v| !v.is_empty())
             .collect();
         if values.len() > VALUES_MAX {
-            Err(Problem::malformed(format!("{name}: at most {VALUES_MAX} values")))
+            Err(Problem::malformed(
+                Text::new("check.at")
+                    .with("at", name)
+                    .with("text", Text::new("api.values").with("max", VALUES_MAX)),
+            ))
         } else {
             Ok(values)
         }
     };
     fn parsed<T: std::str::FromStr>(text: Option<String>, name: &str) -> Result<Option<T>, Problem>
     where
-        T::Err: std::fmt::Display,
+        Text: From<T::Err>,
     {
-        text.map(|t| t.parse().map_err(|e| Problem::malformed(format!("{name}: {e}"))))
-            .transpose()
+        let wrong = |e: T::Err| Text::new("check.at").with("at", name).with("text", Text::from(e));
+        text.map(|t| t.parse().map_err(|e| Problem::malformed(wrong(e)))).transpose()
     }
     fn word<T: serde::de::DeserializeOwned>(text: Option<String>, name: &str) -> Result<Option<T>, Problem> {
-        text.map(|t| serde_json::from_value(Value::String(t)).map_err(|e| Problem::malformed(format!("{name}: {e}"))))
-            .transpose()
+        text.map(|t| {
+            serde_json::from_value(Value::String(t))
+                .map_err(|e| Problem::malformed(Text::new("check.at").with("at", name).with("text", text_of(&e.to_string()))))
+        })
+        .transpose()
     }
     const STATES: [&str; 8] = ["queued", "delivered", "deferred", "failed", "expired", "held", "deleted", "refused"];
-    if let Some(state) = p.state.as_deref().filter(|s| !STATES.contains(s)) {
-        return Err(Problem::malformed(format!("state {state:?}: one of {}", STATES.join(", "))));
+    if p.state.as_deref().is_some_and(|s| !STATES.contains(&s)) {
+        return Err(Problem::malformed(
+            Text::new("check.at")
+                .with("at", "state")
+                .with("text", Text::new("check.one-of").with("words", STATES.join(", "))),
+        ));
     }
     if let Some(client) = &p.client {
         let known = client.parse::<ipnet::IpNet>().is_ok() || client.parse::<std::net::IpAddr>().is_ok();
         if !known {
-            return Err(Problem::malformed("client is an address or CIDR"));
+            return Err(Problem::malformed(Text::new("api.tracking.client")));
         }
     }
     Ok(Query {
@@ -240,7 +253,7 @@ pub(crate) async fn search(
     let scope = scope(&admin, &caller, params.tenant.as_deref()).await?;
     // By role, not by scope: whether a word matches tells as much as the subject itself.
     if caller.own_tenant().is_none() && (params.subject.is_some() || params.attachment.is_some() || params.url_host.is_some()) {
-        return Err(Problem::forbidden("subjects, attachment names and URLs belong to the tenants"));
+        return Err(Problem::forbidden(Text::new("api.tracking.veil")));
     }
     let list = format!("tracking/{:?}", scope.tenant.map(|t| t.0));
     let before = paging.position(&admin.desk.keys, &list)?.and_then(|p| p.parse().ok());
@@ -261,13 +274,13 @@ pub(crate) async fn search(
 #[utoipa::path(get, path = "/tracking/{id}", params(("id" = String, Path)), responses((status = 200, body = TraceView), (status = "default", body = Problem)), tag = "tracking")]
 pub(crate) async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Path(id): Path<String>) -> Result<Json<TraceView>, Problem> {
     let scope = scope(&admin, &caller, None).await?;
-    let id: QueueId = id.parse().map_err(|e| Problem::malformed(format!("{e}")))?;
+    let id: QueueId = id.parse().map_err(|e| Problem::malformed(Text::from(e)))?;
     let trace = admin
         .desk
         .store
         .mail
         .trace(id, scope)
         .await?
-        .ok_or_else(|| Problem::not_found("message"))?;
+        .ok_or_else(|| Problem::not_found(Noun::Message))?;
     Ok(Json(view(&admin, &caller, trace)))
 }

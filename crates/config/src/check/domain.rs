@@ -6,6 +6,7 @@ use crate::document::{DomainDocument, DomainKind, DomainService, ForeignFrom, In
 use crate::problem::ProblemKind;
 use ipnet::IpNet;
 use mail::Domain;
+use mail::text::Text;
 
 const ROWS_MAX: usize = 64;
 const NETWORKS_MAX: usize = 1_000;
@@ -20,8 +21,8 @@ pub(super) fn check(f: &mut Findings, d: &DomainDocument, context: &CheckContext
     f.each("inbound_servers", &d.inbound_servers, |f, row| check_row(f, row, context));
     match d.recipient_mode {
         RecipientMode::None | RecipientMode::Directory => {}
-        RecipientMode::Callout => f.not_available("recipient_mode", "callout"),
-        RecipientMode::Hybrid => f.not_available("recipient_mode", "hybrid"),
+        RecipientMode::Callout => f.not_available("recipient_mode", Text::new("check.feature.callout")),
+        RecipientMode::Hybrid => f.not_available("recipient_mode", Text::new("check.feature.hybrid")),
     }
     f.range("directory_grace_days", Some(d.directory_grace_days), 0..=30);
     check_senders(f, d, context);
@@ -35,44 +36,40 @@ pub(super) fn check(f: &mut Findings, d: &DomainDocument, context: &CheckContext
 fn check_kind(f: &mut Findings, d: &DomainDocument) {
     match d.kind {
         DomainKind::Relayed => {}
-        DomainKind::Hosted => f.not_available("kind", "a hosted domain"),
+        DomainKind::Hosted => f.not_available("kind", Text::new("check.feature.hosted-domain")),
     }
     f.each("services", &d.services, |f, service| match service {
         DomainService::Inbound | DomainService::Outbound => {}
-        DomainService::Hosting => f.not_available("", "hosting"),
-        DomainService::Archive => f.not_available("", "the archive"),
+        DomainService::Hosting => f.not_available("", Text::new("check.feature.hosting")),
+        DomainService::Archive => f.not_available("", Text::new("check.feature.archive")),
     });
     if (1..d.services.len()).any(|i| {
         d.services
             .get(..i)
             .is_some_and(|before| d.services.get(i).is_some_and(|s| before.contains(s)))
     }) {
-        f.tell("services", ProblemKind::Conflict, "a service stands twice");
+        f.tell("services", ProblemKind::Conflict, Text::new("check.service-twice"));
     }
     if d.hosted_fallthrough {
-        f.not_available("hosted_fallthrough", "split delivery");
+        f.not_available("hosted_fallthrough", Text::new("check.feature.split-delivery"));
     }
     if d.own_rules {
-        f.not_available("own_rules", "rules of a domain");
+        f.not_available("own_rules", Text::new("check.feature.domain-rules"));
     }
 }
 
 fn check_row(f: &mut Findings, row: &InboundServer, context: &CheckContext<'_>) {
     if row.recipient != "*" && (row.recipient.contains('*') || !is_local_part(&row.recipient)) {
-        f.tell(
-            "recipient",
-            ProblemKind::Malformed,
-            "* or the part of one address before the @; no other wildcard",
-        );
+        f.tell("recipient", ProblemKind::Malformed, Text::new("check.row-recipient"));
     }
     check_host_port(f, &row.host, row.port, context);
     f.range("preference", Some(row.preference), 1..=100);
     match row.tls {
-        ServerTls::Dane => f.not_available("tls", "DANE"),
+        ServerTls::Dane => f.not_available("tls", Text::new("check.feature.dane")),
         ServerTls::None | ServerTls::Opportunistic | ServerTls::Encrypted | ServerTls::Verified | ServerTls::Pinned => {}
     }
     if row.tls == ServerTls::None && row.port == 465 {
-        f.tell("tls", ProblemKind::Conflict, "port 465 speaks TLS from the start");
+        f.tell("tls", ProblemKind::Conflict, Text::new("check.tls-465"));
     }
     check_pins(f, &row.pins, row.tls == ServerTls::Pinned);
     if let Some(auth) = &row.auth {
@@ -84,7 +81,7 @@ fn check_row(f: &mut Findings, row: &InboundServer, context: &CheckContext<'_>) 
         f.tell(
             "note",
             ProblemKind::OutOfRange,
-            format!("at most {NOTE_LETTERS_MAX} letters, no control characters"),
+            Text::new("check.letters").with("max", NOTE_LETTERS_MAX),
         );
     }
 }
@@ -96,21 +93,21 @@ fn is_local_part(text: &str) -> bool {
 /// A log-in at a next hop. The secret may be sealed already: then it is longer.
 pub(super) fn check_login(f: &mut Findings, auth: &ServerAuth, is_encrypted: bool) {
     if !is_encrypted {
-        f.tell(
-            "auth",
-            ProblemKind::Conflict,
-            "a log-in needs TLS that never falls back to clear: encrypted or better",
-        );
+        f.tell("auth", ProblemKind::Conflict, Text::new("check.login-clear"));
     }
     f.within("auth", |f| {
         if auth.user.is_empty() || auth.user.len() > LOGIN_BYTES_MAX || auth.user.contains(['\0', '\r', '\n']) {
-            f.tell("user", ProblemKind::Malformed, format!("1 to {LOGIN_BYTES_MAX} octets in one line"));
+            f.tell(
+                "user",
+                ProblemKind::Malformed,
+                Text::new("check.login").with("max", LOGIN_BYTES_MAX),
+            );
         }
         if auth.secret.is_empty() || auth.secret.len() > 4 * LOGIN_BYTES_MAX || auth.secret.contains(['\0', '\r', '\n']) {
             f.tell(
                 "secret",
                 ProblemKind::Malformed,
-                format!("1 to {LOGIN_BYTES_MAX} octets in one line"),
+                Text::new("check.login").with("max", LOGIN_BYTES_MAX),
             );
         }
     });
@@ -124,25 +121,19 @@ fn check_senders(f: &mut Findings, d: &DomainDocument, context: &CheckContext<'_
     f.count("outbound_certificates", d.outbound_certificates.len(), CERTIFICATES_MAX);
     f.each("outbound_certificates", &d.outbound_certificates, |f, text| {
         if !is_sha256(text) && !Domain::parse(text).is_ok_and(|name| name.as_str() == text && text.contains('.')) {
-            f.tell(
-                "",
-                ProblemKind::Malformed,
-                "a name of the certificate in lower case, or the SHA-256 of its key in 64 hexadecimal digits",
-            );
+            f.tell("", ProblemKind::Malformed, Text::new("check.certificate"));
         }
     });
     match d.foreign_from {
         ForeignFrom::Reject => {}
-        ForeignFrom::ForwardedOnly => f.not_available("foreign_from", "proof of forwarded mail"),
-        ForeignFrom::Listed if d.foreign_from_listed.is_empty() => f.tell("foreign_from_listed", ProblemKind::Missing, "the list is empty"),
+        ForeignFrom::ForwardedOnly => f.not_available("foreign_from", Text::new("check.feature.forwarded-proof")),
+        ForeignFrom::Listed if d.foreign_from_listed.is_empty() => {
+            f.tell("foreign_from_listed", ProblemKind::Missing, Text::new("check.list-empty"))
+        }
         ForeignFrom::Listed => {}
     }
     if d.foreign_from != ForeignFrom::Listed && !d.foreign_from_listed.is_empty() {
-        f.tell(
-            "foreign_from_listed",
-            ProblemKind::Conflict,
-            "the list is looked at with foreign_from = listed only",
-        );
+        f.tell("foreign_from_listed", ProblemKind::Conflict, Text::new("check.foreign-list"));
     }
     f.count("foreign_from_listed", d.foreign_from_listed.len(), LISTED_MAX);
 }
@@ -153,25 +144,17 @@ fn check_network(f: &mut Findings, network: IpNet, context: &CheckContext<'_>) {
         IpNet::V6(_) => 32,
     };
     if network.prefix_len() < shortest {
-        f.tell("", ProblemKind::OutOfRange, "not shorter than /16 (IPv4) or /32 (IPv6)");
+        f.tell("", ProblemKind::OutOfRange, Text::new("check.network-short"));
     }
     if network.network().is_unspecified() || network.network().is_multicast() {
-        f.tell("", ProblemKind::Forbidden, "not an address that a client can have");
+        f.tell("", ProblemKind::Forbidden, Text::new("check.network-client"));
     }
     let shared = &context.system.shared_ranges;
     let is_shared = |range: &IpNet| range.contains(&network) || network.contains(range);
     if shared.microsoft365.iter().any(is_shared) {
-        f.tell(
-            "",
-            ProblemKind::Forbidden,
-            "shared by all customers of Microsoft 365: switch on outbound_microsoft365 and its proof instead",
-        );
+        f.tell("", ProblemKind::Forbidden, Text::new("check.shared-microsoft"));
     }
     if shared.google_workspace.iter().any(is_shared) {
-        f.tell(
-            "",
-            ProblemKind::Forbidden,
-            "shared by all customers of Google Workspace: switch on outbound_google_workspace and its proof instead",
-        );
+        f.tell("", ProblemKind::Forbidden, Text::new("check.shared-google"));
     }
 }

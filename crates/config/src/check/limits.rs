@@ -3,6 +3,7 @@
 use super::{CheckContext, Findings, Scope};
 use crate::document::{Exempt, Harvest, Limits, Rate, SystemDocument};
 use crate::problem::ProblemKind;
+use mail::text::Text;
 
 const MB: u64 = 1_048_576;
 const CAP_BYTES: u64 = 500 * MB;
@@ -42,7 +43,7 @@ pub(super) fn check(f: &mut Findings, limits: &Limits, scope: Scope, context: &C
             );
         }
         Scope::Domain => {
-            let who = "the operator and the tenant";
+            let who = "check.who.operator-tenant";
             f.not_here("recipients_max", limits.recipients_max, who);
             f.not_here("rate_client_inbound", limits.rate_client_inbound, who);
             f.not_here("rate_client_outbound", limits.rate_client_outbound, who);
@@ -63,11 +64,7 @@ fn check_system(f: &mut Findings, l: &Limits) {
     let cap = l.message_bytes_cap.or(Limits::defaults().message_bytes_cap).unwrap_or(CAP_BYTES);
     f.range("message_bytes_max", l.message_bytes_max, MB..=cap.max(MB));
     if l.message_bytes_max.is_none() && cap < Limits::defaults().message_bytes_max.unwrap_or(0) {
-        f.tell(
-            "message_bytes_max",
-            ProblemKind::Conflict,
-            "the cap lies below the default: set message_bytes_max too",
-        );
+        f.tell("message_bytes_max", ProblemKind::Conflict, Text::new("check.cap"));
     }
     f.range("recipients_max", l.recipients_max, 100..=10_000);
     f.range("hops_max", l.hops_max, 10..=100);
@@ -103,7 +100,7 @@ fn check_system(f: &mut Findings, l: &Limits) {
 }
 
 fn operators_alone(f: &mut Findings, l: &Limits) {
-    let who = "the operator";
+    let who = "check.who.operator";
     f.not_here("message_bytes_cap", l.message_bytes_cap, who);
     f.not_here("hops_max", l.hops_max, who);
     f.not_here("rate_trial", l.rate_trial, who);
@@ -129,11 +126,7 @@ fn rate_form(f: &mut Findings, name: &str, rate: Option<Rate>) {
     if let Some(rate) = rate
         && (rate.messages == 0 || rate.per_s == 0 || rate.per_s > RATE_PER_S_MAX)
     {
-        f.tell(
-            name,
-            ProblemKind::OutOfRange,
-            format!("at least one message in 1 to {RATE_PER_S_MAX} seconds"),
-        );
+        f.tell(name, ProblemKind::OutOfRange, Text::new("check.rate").with("max", RATE_PER_S_MAX));
     }
 }
 
@@ -146,7 +139,10 @@ fn raised(f: &mut Findings, name: &str, rate: Option<Rate>, of: Option<Rate>, co
         f.tell(
             name,
             ProblemKind::OutOfRange,
-            format!("at most {factor} times the operator's {} in {} s", of.messages, of.per_s),
+            Text::new("check.raised")
+                .with("factor", factor)
+                .with("messages", of.messages)
+                .with("seconds", of.per_s),
         );
     }
 }
@@ -159,14 +155,14 @@ pub(super) fn check_exempt(f: &mut Findings, exempt: &Exempt, scope: Scope) {
             f.found.push(crate::Problem::new(
                 f.path.clone(),
                 ProblemKind::OutOfRange,
-                format!("at most {max} entries in all, not {count}"),
+                Text::new("check.count-all").with("max", max).with("have", count),
             ));
         }
         for (name, list) in [("senders", &exempt.senders), ("recipients", &exempt.recipients)] {
             f.each(name, list, |f, text| match mail::Address::parse(text) {
                 Ok(address) if address.key() == *text => {}
-                Ok(address) => f.tell("", ProblemKind::Malformed, format!("write it as {}", address.key())),
-                Err(e) => f.tell("", ProblemKind::Malformed, e.to_string()),
+                Ok(address) => f.tell("", ProblemKind::Malformed, Text::new("check.write-as").with("form", address.key())),
+                Err(e) => f.tell("", ProblemKind::Malformed, e.into()),
             });
         }
     });

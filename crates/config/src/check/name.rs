@@ -3,6 +3,7 @@
 use super::CheckContext;
 use crate::problem::{Problem, ProblemKind};
 use mail::Domain;
+use mail::text::Text;
 use std::net::IpAddr;
 
 /// Names at which anybody gets a mailbox. Nobody can prove them for an organisation; the operator may list more.
@@ -44,21 +45,18 @@ const PUBLIC_MAILBOX_PROVIDERS: &[&str] = &[
 /// # Errors
 /// Why it cannot be one. Whether it is taken already, the store knows.
 pub fn check_name(typed: &str, context: &CheckContext<'_>) -> Result<Domain, Problem> {
-    let problem = |kind, text: &str| Err(Problem::new("name", kind, text));
+    let problem = |kind, text: Text| Err(Problem::new("name", kind, text));
     let typed = typed.trim();
     if typed.contains('*') {
-        return problem(
-            ProblemKind::Malformed,
-            "wildcards are not possible: register each sub-domain on its own",
-        );
+        return problem(ProblemKind::Malformed, Text::new("check.name.wildcard"));
     }
     let bare = typed.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() || bare.to_ascii_lowercase().starts_with("ipv6:") {
-        return problem(ProblemKind::Malformed, "an IP address is not a domain name");
+        return problem(ProblemKind::Malformed, Text::new("check.name.address"));
     }
     let name = match Domain::parse(typed) {
         Ok(name) => name,
-        Err(e) => return problem(ProblemKind::Malformed, &e.to_string()),
+        Err(e) => return problem(ProblemKind::Malformed, e.into()),
     };
     match refusal(&name, context) {
         Some((kind, text)) => problem(kind, text),
@@ -67,28 +65,25 @@ pub fn check_name(typed: &str, context: &CheckContext<'_>) -> Result<Domain, Pro
 }
 
 /// Why a well-formed name cannot be an accepted domain.
-pub(super) fn refusal(name: &Domain, context: &CheckContext<'_>) -> Option<(ProblemKind, &'static str)> {
+pub(super) fn refusal(name: &Domain, context: &CheckContext<'_>) -> Option<(ProblemKind, Text)> {
     let text = name.as_str();
     if !text.contains('.') {
-        return Some((ProblemKind::Malformed, "a single label is not a domain of yours"));
+        return Some((ProblemKind::Malformed, Text::new("check.name.label")));
     }
     if text.parse::<IpAddr>().is_ok() {
-        return Some((ProblemKind::Malformed, "an IP address is not a domain name"));
+        return Some((ProblemKind::Malformed, Text::new("check.name.address")));
     }
     if text.contains('_') {
-        return Some((ProblemKind::Malformed, "a mail domain has no underscore"));
+        return Some((ProblemKind::Malformed, Text::new("check.name.underscore")));
     }
     if name.is_within(context.base.as_str()) {
-        return Some((ProblemKind::Forbidden, "names below the service domain belong to the operator"));
+        return Some((ProblemKind::Forbidden, Text::new("check.name.base")));
     }
     if psl::domain_str(text).is_none() {
-        return Some((
-            ProblemKind::Forbidden,
-            "this is a public suffix, under which others register their names",
-        ));
+        return Some((ProblemKind::Forbidden, Text::new("check.name.suffix")));
     }
     if PUBLIC_MAILBOX_PROVIDERS.contains(&text) || context.system.public_mailbox_providers.contains(name) {
-        return Some((ProblemKind::Forbidden, "this is a public mailbox provider"));
+        return Some((ProblemKind::Forbidden, Text::new("check.name.provider")));
     }
     None
 }

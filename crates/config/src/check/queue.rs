@@ -3,6 +3,7 @@
 use super::{Findings, Scope};
 use crate::document::QueueSettings;
 use crate::problem::ProblemKind;
+use mail::text::Text;
 
 const DAY_S: u64 = 86_400;
 const HOUR_S: u64 = 3_600;
@@ -34,11 +35,11 @@ pub(super) fn check(f: &mut Findings, queue: &QueueSettings, scope: Scope) {
             f.range("connect_timeout_s", queue.connect_timeout_s, 1..=600);
             f.range("greeting_timeout_s", queue.greeting_timeout_s, 1..=600);
         } else {
-            f.not_here("connect_timeout_s", queue.connect_timeout_s, "the operator");
-            f.not_here("greeting_timeout_s", queue.greeting_timeout_s, "the operator");
+            f.not_here("connect_timeout_s", queue.connect_timeout_s, "check.who.operator");
+            f.not_here("greeting_timeout_s", queue.greeting_timeout_s, "check.who.operator");
         }
         if scope == Scope::Domain {
-            f.not_here("next_hop_concurrency", queue.next_hop_concurrency, "the operator and the tenant");
+            f.not_here("next_hop_concurrency", queue.next_hop_concurrency, "check.who.operator-tenant");
         } else {
             f.range("next_hop_concurrency", queue.next_hop_concurrency, 1..=100);
         }
@@ -50,10 +51,14 @@ fn check_schedule(f: &mut Findings, schedule: Option<&[u64]>, scope: Scope) {
     let (first, others) = match scope {
         Scope::System => (1..=DAY_S, 1..=DAY_S),
         Scope::Domain => (DOMAIN_FIRST_WAIT_S..=DAY_S, DOMAIN_WAIT_S..=DAY_S),
-        Scope::Tenant => return f.not_here("schedule_s", schedule, "the operator and each domain"),
+        Scope::Tenant => return f.not_here("schedule_s", schedule, "check.who.operator-domain"),
     };
     if waits.is_empty() || waits.len() > WAITS_MAX {
-        f.tell("schedule_s", ProblemKind::OutOfRange, format!("1 to {WAITS_MAX} waits"));
+        f.tell(
+            "schedule_s",
+            ProblemKind::OutOfRange,
+            Text::new("check.waits").with("max", WAITS_MAX),
+        );
     }
     f.within("schedule_s", |f| {
         for (i, wait) in waits.iter().enumerate() {

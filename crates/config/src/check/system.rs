@@ -3,6 +3,7 @@
 use super::{CheckContext, Findings, Scope, limits, queue, tenant};
 use crate::document::SystemDocument;
 use crate::problem::{Problem, ProblemKind};
+use mail::text::Text;
 use mail::{Domain, Timestamp};
 
 const NETWORKS_MAX: usize = 100_000;
@@ -27,7 +28,7 @@ impl SystemDocument {
         f.count("blocked_clients", self.blocked_clients.len(), NETWORKS_MAX);
         f.each("blocked_clients", &self.blocked_clients, |f, network| {
             if network.prefix_len() == 0 {
-                f.tell("", ProblemKind::OutOfRange, "this would block everyone");
+                f.tell("", ProblemKind::OutOfRange, Text::new("check.block-everyone"));
             }
         });
         f.count("normalise_newlines_of", self.normalise_newlines_of.len(), NETWORKS_MAX);
@@ -38,7 +39,7 @@ impl SystemDocument {
                 ("google_workspace_spf", &self.shared_ranges.google_workspace_spf),
             ] {
                 if spf.as_ref().is_some_and(|s| Domain::parse(s).is_err()) {
-                    f.tell(name, ProblemKind::Malformed, "the name of an SPF record");
+                    f.tell(name, ProblemKind::Malformed, Text::new("check.spf-name"));
                 }
             }
             f.count("microsoft365", self.shared_ranges.microsoft365.len(), NETWORKS_MAX);
@@ -47,7 +48,7 @@ impl SystemDocument {
         f.count("public_mailbox_providers", self.public_mailbox_providers.len(), PROVIDERS_MAX);
         f.each("next_hop_ports", &self.next_hop_ports, |f, port| {
             if *port == 0 {
-                f.tell("", ProblemKind::OutOfRange, "from 1 to 65535");
+                f.tell("", ProblemKind::OutOfRange, Text::new("check.port"));
             }
         });
         f.count("next_hop_ports", self.next_hop_ports.len(), 1_000);

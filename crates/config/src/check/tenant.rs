@@ -7,6 +7,7 @@ use crate::problem::{Problem, ProblemKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail::Reason;
+use mail::text::Text;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -38,11 +39,7 @@ impl TenantDocument {
         let mut findings = Findings::new();
         let f = &mut findings;
         if self.time_zone.as_ref().is_some_and(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
-            f.tell(
-                "time_zone",
-                ProblemKind::Malformed,
-                "a name of the IANA time zone database, such as Asia/Tokyo",
-            );
+            f.tell("time_zone", ProblemKind::Malformed, Text::new("check.time-zone"));
         }
         f.within("contacts", |f| check_contacts(f, &self.contacts));
         f.within("branding", |f| check_branding(f, &self.branding));
@@ -51,7 +48,7 @@ impl TenantDocument {
         let mut names = HashSet::new();
         f.each("relay_credentials", &self.relay_credentials, |f, c| {
             if !names.insert(c.name.clone()) {
-                f.tell("name", ProblemKind::Conflict, "another credential has this name");
+                f.tell("name", ProblemKind::Conflict, Text::new("check.credential-twice"));
             }
             check_credential(f, c, self);
         });
@@ -60,7 +57,7 @@ impl TenantDocument {
             if let Some((kind, text)) = name::refusal(domain, context) {
                 f.tell("", kind, text);
             } else if self.domains.contains_key(domain) {
-                f.tell("", ProblemKind::Conflict, "an accepted domain cannot be a provider's name");
+                f.tell("", ProblemKind::Conflict, Text::new("check.provider-domain"));
             }
         });
         f.within("proof", |f| check_proof(f, &self.proof, context));
@@ -76,9 +73,13 @@ impl TenantDocument {
         f.range("directory_guard_percent", self.directory_guard_percent, 1..=50);
         f.each("soft_reasons", &self.soft_reasons, |f, reason| {
             if SWITCHABLE.contains(reason) {
-                f.not_available("", &format!("the check behind {reason}"));
+                f.not_available("", Text::new("check.feature.soft-reason").with("reason", reason.as_str()));
             } else {
-                f.tell("", ProblemKind::OutOfRange, format!("{reason} cannot be switched"));
+                f.tell(
+                    "",
+                    ProblemKind::OutOfRange,
+                    Text::new("check.soft-reason").with("reason", reason.as_str()),
+                );
             }
         });
         f.count("soft_reasons", self.soft_reasons.len(), SWITCHABLE.len());
@@ -114,14 +115,10 @@ fn check_contacts(f: &mut Findings, contacts: &Contacts) {
 
 fn check_branding(f: &mut Findings, branding: &Branding) {
     if branding.name.as_ref().is_some_and(|n| n.is_empty() || !is_plain(n, 100)) {
-        f.tell("name", ProblemKind::OutOfRange, "1 to 100 letters, no control characters");
+        f.tell("name", ProblemKind::OutOfRange, Text::new("check.brand-name"));
     }
-    if branding
-        .colour
-        .as_ref()
-        .is_some_and(|c| !(c.len() == 7 && c.starts_with('#') && c.bytes().skip(1).all(|b| b.is_ascii_hexdigit())))
-    {
-        f.tell("colour", ProblemKind::Malformed, "a colour as #rrggbb");
+    if branding.colour.as_ref().is_some_and(|c| !Branding::is_colour(c)) {
+        f.tell("colour", ProblemKind::Malformed, Text::new("check.colour"));
     }
     let is_link = |link: &String| {
         link.len() <= URL_BYTES_MAX
@@ -129,16 +126,16 @@ fn check_branding(f: &mut Findings, branding: &Branding) {
             && link.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>\\`".contains(&b))
     };
     if branding.support_link.as_ref().is_some_and(|link| !is_link(link)) {
-        f.tell("support_link", ProblemKind::Malformed, "a link that begins with https://");
+        f.tell("support_link", ProblemKind::Malformed, Text::new("check.link"));
     }
     if let Some(logo) = &branding.logo {
         if logo.len() > LOGO_BYTES_MAX * 4 / 3 + 4 {
-            f.tell("logo", ProblemKind::OutOfRange, "at most 256 KB");
+            f.tell("logo", ProblemKind::OutOfRange, Text::new("check.logo-size"));
         } else if !STANDARD
             .decode(logo)
             .is_ok_and(|bytes| bytes.len() <= LOGO_BYTES_MAX && is_picture(&bytes))
         {
-            f.tell("logo", ProblemKind::Malformed, "a PNG or WebP picture of at most 256 KB in base64");
+            f.tell("logo", ProblemKind::Malformed, Text::new("check.logo"));
         }
     }
 }
@@ -154,14 +151,14 @@ fn check_credential(f: &mut Findings, c: &RelayCredential, tenant: &TenantDocume
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
     {
-        f.tell("name", ProblemKind::Malformed, "1 to 64 of a-z, 0-9, -, . and _");
+        f.tell("name", ProblemKind::Malformed, Text::new("check.credential-name"));
     }
     if !c.hash.starts_with("$argon2id$") || c.hash.len() > 512 {
-        f.tell("hash", ProblemKind::Malformed, "made by the program, never written by hand");
+        f.tell("hash", ProblemKind::Malformed, Text::new("check.made-by-program"));
     }
     f.each("domains", &c.domains, |f, domain| {
         if !tenant.domains.contains_key(domain) {
-            f.tell("", ProblemKind::Missing, "not a domain of this tenant");
+            f.tell("", ProblemKind::Missing, Text::new("check.not-own-domain"));
         }
     });
     f.count("networks", c.networks.len(), CREDENTIAL_NETWORKS_MAX);
@@ -172,7 +169,7 @@ fn check_proof(f: &mut Findings, proof: &Proof, context: &CheckContext<'_>) {
     f.count("secret_sha256", proof.secret_sha256.len(), 2);
     f.each("secret_sha256", &proof.secret_sha256, |f, hash| {
         if !is_sha256(hash) {
-            f.tell("", ProblemKind::Malformed, "made by the program, never written by hand");
+            f.tell("", ProblemKind::Malformed, Text::new("check.made-by-program"));
         }
     });
     f.count("microsoft_tenant_ids", proof.microsoft_tenant_ids.len(), 20);
@@ -183,18 +180,14 @@ fn check_proof(f: &mut Findings, proof: &Proof, context: &CheckContext<'_>) {
                 .iter()
                 .all(|p| p.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
         if !is_guid {
-            f.tell(
-                "",
-                ProblemKind::Malformed,
-                "an id such as 01234567-89ab-cdef-0123-456789abcdef, in lower case",
-            );
+            f.tell("", ProblemKind::Malformed, Text::new("check.guid"));
         }
     });
     if proof
         .setup_window_until
         .is_some_and(|until| until > context.now.after(SETUP_WINDOW_MAX))
     {
-        f.tell("setup_window_until", ProblemKind::OutOfRange, "at most 60 minutes from now");
+        f.tell("setup_window_until", ProblemKind::OutOfRange, Text::new("check.window"));
     }
 }
 
@@ -202,7 +195,7 @@ pub(super) fn check_tracking(f: &mut Findings, tracking: &TrackingSettings) {
     f.within("tracking", |f| {
         f.range("retention_days", tracking.retention_days, 30..=2_557);
         if tracking.transcript_days.is_some_and(|days| days != 0) {
-            f.not_available("transcript_days", "the transcript of dialogues");
+            f.not_available("transcript_days", Text::new("check.feature.transcript"));
         }
     });
 }

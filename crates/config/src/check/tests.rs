@@ -430,6 +430,38 @@ fn targets_are_the_enabled_rows() {
     assert_eq!(got, ["outbound_routes[0].target.host", "domains.a.example.inbound_servers[0].host"]);
 }
 
+/// Everything that a check says has words in both languages, and every place in them is filled.
+#[test]
+fn problems_speak_both_languages() {
+    use mail::text::Lang;
+    let document: TenantDocument = serde_json::from_value(json!({
+        "time_zone": "Mars", "branding": {"colour": "red"}, "delete_grace_days": 91, "limits": {"hops_max": 5},
+        "soft_reasons": ["SPAM", "NO-DOMAIN"], "exempt": {"senders": ["A@A.example", "x"]},
+        "domains": {"co.jp": {"kind": "hosted", "recipient_mode": "callout", "inbound_servers": [{"host": "m", "port": 26, "note": "\n"}]}},
+    }))
+    .unwrap();
+    let found = document.check(&context());
+    assert!(found.len() >= 12, "{found:?}");
+    for problem in &found {
+        let (english, japanese) = (problem.text.render(Lang::En), problem.text.render(Lang::Ja));
+        assert!(!english.starts_with("check.") && english.is_ascii(), "{}: {english}", problem.at);
+        assert!(japanese.ends_with('。') || japanese.contains(": "), "{}: {japanese}", problem.at);
+        assert!(
+            !english.contains(['{', '}']) && !japanese.contains(['{', '}']),
+            "{}: {english}",
+            problem.at
+        );
+        assert_eq!(problem.fixed(Lang::Ja).text.to_string(), japanese);
+    }
+    let of = |at: &str| found.iter().find(|p| p.at == at).map(|p| p.text.render(Lang::Ja)).unwrap();
+    assert_eq!(of("delete_grace_days"), "0～90 で指定してください（指定された値: 91）。");
+    assert_eq!(of("limits.hops_max"), "この設定を変更できるのは運用者だけです。");
+    assert_eq!(
+        of("domains.co.jp.kind"),
+        "メールボックスを収容するドメイン（hosted）はまだ利用できません。"
+    );
+}
+
 /// Any JSON of about the right form: what a hostile client may send.
 fn any_document() -> impl proptest::strategy::Strategy<Value = Value> {
     use proptest::prelude::*;

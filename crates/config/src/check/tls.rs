@@ -8,6 +8,7 @@ use crate::document::{OutboundLevel, OutboundRoute, PeerInbound, PeerOutbound, R
 use crate::problem::ProblemKind;
 use ipnet::IpNet;
 use mail::Domain;
+use mail::text::Text;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ const SOURCES_MAX: usize = 64;
 /// A lower scope asks for the same version or a higher one.
 pub(super) fn check_min(f: &mut Findings, name: &str, own: Option<TlsMin>, above: Option<TlsMin>) {
     if own.zip(above).is_some_and(|(own, above)| own < above) {
-        f.tell(name, ProblemKind::OutOfRange, "the operator asks for TLS 1.3; it cannot be lowered");
+        f.tell(name, ProblemKind::OutOfRange, Text::new("check.tls-min"));
     }
 }
 
@@ -26,12 +27,12 @@ pub(super) fn check_pins(f: &mut Findings, pins: &[String], is_pinned: bool) {
     f.count("pins", pins.len(), PINS_MAX);
     f.each("pins", pins, |f, pin| {
         if !is_sha256(pin) {
-            f.tell("", ProblemKind::Malformed, "the SHA-256 of a key: 64 hexadecimal digits");
+            f.tell("", ProblemKind::Malformed, Text::new("check.pin"));
         }
     });
     match (is_pinned, pins.is_empty()) {
-        (true, true) => f.tell("pins", ProblemKind::Missing, "pinned needs the fingerprint of a key"),
-        (false, false) => f.tell("pins", ProblemKind::Conflict, "fingerprints are looked at with pinned only"),
+        (true, true) => f.tell("pins", ProblemKind::Missing, Text::new("check.pin-missing")),
+        (false, false) => f.tell("pins", ProblemKind::Conflict, Text::new("check.pin-unused")),
         (true, false) | (false, true) => {}
     }
 }
@@ -50,10 +51,10 @@ pub(super) fn check_peers_inbound(f: &mut Findings, rows: &[PeerInbound]) {
     let mut seen = HashSet::new();
     f.each("peer_inbound", rows, |f, row| {
         if !is_client_pattern(&row.client) {
-            f.tell("client", ProblemKind::Malformed, "a domain, .domain, an address, a network or *");
+            f.tell("client", ProblemKind::Malformed, Text::new("check.client-pattern"));
         }
         if !seen.insert(row.client.clone()) {
-            f.tell("client", ProblemKind::Conflict, "another row is about the same client");
+            f.tell("client", ProblemKind::Conflict, Text::new("check.client-twice"));
         }
         match row.level {
             InboundLevel::Opportunistic | InboundLevel::Mandatory | InboundLevel::MandatoryVerified => {}
@@ -63,8 +64,8 @@ pub(super) fn check_peers_inbound(f: &mut Findings, rows: &[PeerInbound]) {
 
 pub(super) fn check_level(f: &mut Findings, name: &str, level: OutboundLevel, pins: &[String]) {
     match level {
-        OutboundLevel::Dane => f.not_available(name, "DANE"),
-        OutboundLevel::MtaSts => f.not_available(name, "MTA-STS"),
+        OutboundLevel::Dane => f.not_available(name, Text::new("check.feature.dane")),
+        OutboundLevel::MtaSts => f.not_available(name, Text::new("check.feature.mta-sts")),
         OutboundLevel::Opportunistic | OutboundLevel::Mandatory | OutboundLevel::Verified | OutboundLevel::Pinned => {}
     }
     check_pins(f, pins, level == OutboundLevel::Pinned);
@@ -75,10 +76,10 @@ pub(super) fn check_peers_outbound(f: &mut Findings, rows: &[PeerOutbound]) {
     let mut seen = HashSet::new();
     f.each("peer_outbound", rows, |f, row| {
         if !is_domain_pattern(&row.domain) {
-            f.tell("domain", ProblemKind::Malformed, "a domain in lower case, .domain or *");
+            f.tell("domain", ProblemKind::Malformed, Text::new("check.domain-pattern"));
         }
         if !seen.insert(row.domain.clone()) {
-            f.tell("domain", ProblemKind::Conflict, "another row is about the same domain");
+            f.tell("domain", ProblemKind::Conflict, Text::new("check.domain-twice"));
         }
         check_level(f, "level", row.level, &row.pins);
     });
@@ -89,15 +90,15 @@ pub(super) fn check_routes(f: &mut Findings, rows: &[OutboundRoute], context: &C
     let mut seen = HashSet::new();
     f.each("outbound_routes", rows, |f, row| {
         if !is_domain_pattern(&row.domain) {
-            f.tell("domain", ProblemKind::Malformed, "a domain in lower case, .domain or *");
+            f.tell("domain", ProblemKind::Malformed, Text::new("check.domain-pattern"));
         }
         if !seen.insert(row.domain.clone()) {
-            f.tell("domain", ProblemKind::Conflict, "another row is about the same domain");
+            f.tell("domain", ProblemKind::Conflict, Text::new("check.domain-twice"));
         }
         f.count("source_addresses", row.source_addresses.len(), SOURCES_MAX);
         f.each("source_addresses", &row.source_addresses, |f, address| {
             if !context.delivering_addresses.contains(address) {
-                f.tell("", ProblemKind::Missing, "not among the delivering addresses of the operator");
+                f.tell("", ProblemKind::Missing, Text::new("check.source-address"));
             }
         });
         if let RouteTarget::Smarthost {
@@ -121,16 +122,16 @@ pub(super) fn check_routes(f: &mut Findings, rows: &[OutboundRoute], context: &C
 
 pub(super) fn check_host_port(f: &mut Findings, host: &str, port: u16, context: &CheckContext<'_>) {
     if TargetHost::parse(host).is_none() {
-        f.tell("host", ProblemKind::Malformed, "a host name with its domain, or an IP address");
+        f.tell("host", ProblemKind::Malformed, Text::new("check.host"));
     }
     let ports = &context.system.next_hop_ports;
     if port == 0 {
-        f.tell("port", ProblemKind::OutOfRange, "from 1 to 65535");
+        f.tell("port", ProblemKind::OutOfRange, Text::new("check.port"));
     } else if !ports.is_empty() && !ports.contains(&port) {
         f.tell(
             "port",
             ProblemKind::Forbidden,
-            format!("the operator allows these ports: {ports:?}"),
+            Text::new("check.ports").with("ports", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
         );
     }
 }

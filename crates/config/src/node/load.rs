@@ -5,6 +5,7 @@ use super::{AllowedPrivate, Listener, ListenerRole, Node, StaticRecord, StoreCho
 use crate::problem::{Problem, ProblemKind};
 use ipnet::IpNet;
 use mail::Domain;
+use mail::text::Text;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -34,12 +35,14 @@ impl Node {
     /// # Errors
     /// Every problem, each with its line.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let problem = |text: String| vec![Problem::new(path.display().to_string(), ProblemKind::Missing, text)];
-        let size = std::fs::metadata(path).map_err(|e| problem(format!("cannot be read: {e}")))?.len();
+        let problem = |text: Text| vec![Problem::new(path.display().to_string(), ProblemKind::Missing, text)];
+        let size = std::fs::metadata(path)
+            .map_err(|e| problem(Text::new("check.node.unreadable").with("why", Text::of_io(&e))))?
+            .len();
         if size > FILE_BYTES_MAX {
-            return Err(problem(format!("longer than {FILE_BYTES_MAX} octets")));
+            return Err(problem(Text::new("check.node.long").with("max", FILE_BYTES_MAX)));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| problem(format!("cannot be read: {e}")))?;
+        let text = std::fs::read_to_string(path).map_err(|e| problem(Text::new("check.node.unreadable").with("why", Text::of_io(&e))))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self::read(&text, folder, &path.display().to_string())
     }
@@ -60,7 +63,7 @@ impl Node {
                 "syntax",
                 error.span().map_or(0, |s| s.start),
                 ProblemKind::Malformed,
-                error.message().to_owned(),
+                Text::new("check.node.syntax").with("why", error.message()),
             );
         }
         let node = check(&mut problems, Section::new("", 0, table.get_ref()), folder);
@@ -70,9 +73,11 @@ impl Node {
 
 fn check(p: &mut Problems<'_>, mut root: Section<'_, '_>, folder: &Path) -> Node {
     let base = root
-        .parsed::<Domain>(p, "base", "a domain name")
+        .parsed::<Domain>(p, "base", Text::new("check.expected.domain"))
         .map_or_else(default_base, |b| b.value);
-    let hostname = root.parsed::<Domain>(p, "hostname", "a domain name").map(|h| h.value);
+    let hostname = root
+        .parsed::<Domain>(p, "hostname", Text::new("check.expected.domain"))
+        .map(|h| h.value);
     let listeners = check_listeners(p, &mut root);
     let public_url = check_public_url(p, &mut root, &listeners);
     let mut path = |p: &mut Problems<'_>, key: &str, default: PathBuf| root.text(p, key).map_or(default, |text| folder.join(text.value));
@@ -84,12 +89,12 @@ fn check(p: &mut Problems<'_>, mut root: Section<'_, '_>, folder: &Path) -> Node
             "control_socket",
             0,
             ProblemKind::OutOfRange,
-            format!("a path of at most {SOCKET_PATH_BYTES_MAX} octets"),
+            Text::new("check.node.socket-path").with("max", SOCKET_PATH_BYTES_MAX),
         );
     }
     let store = check_store(p, &mut root);
     let delivering_addresses = root
-        .list(p, "delivering_addresses", "an IP address")
+        .list(p, "delivering_addresses", Text::new("check.expected.address"))
         .into_iter()
         .map(|a: Placed<IpAddr>| a.value)
         .collect();
@@ -97,8 +102,14 @@ fn check(p: &mut Problems<'_>, mut root: Section<'_, '_>, folder: &Path) -> Node
     let dns = check_dns(p, &mut root);
     let allowed_private = check_net(p, &mut root);
     let mut content = root.table(p, "content");
-    if let Some(origin) = content.parsed::<Domain>(p, "origin", "a host name") {
-        content.tell(p, "origin", origin.at, ProblemKind::NotAvailable, "webmail is not available yet");
+    if let Some(origin) = content.parsed::<Domain>(p, "origin", Text::new("check.expected.host")) {
+        content.tell(
+            p,
+            "origin",
+            origin.at,
+            ProblemKind::NotAvailable,
+            Text::new("check.not-available").with("what", Text::new("check.feature.webmail")),
+        );
     }
     content.finish(p);
     root.finish(p);
@@ -148,7 +159,7 @@ fn check_listeners(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> Vec<List
             "listeners",
             root.at,
             ProblemKind::OutOfRange,
-            format!("1 to {LISTENERS_MAX} listeners"),
+            Text::new("check.node.listeners").with("max", LISTENERS_MAX),
         );
     }
     let mut seen = HashSet::new();
@@ -165,16 +176,16 @@ fn check_listener(p: &mut Problems<'_>, mut section: Section<'_, '_>, seen: &mut
             "address",
             section.at,
             ProblemKind::Missing,
-            "an IP address with a port is needed",
+            Text::new("check.node.address-missing"),
         );
     }
-    let address = section.parsed::<SocketAddr>(p, "address", "an IP address with a port, as 127.0.0.1:2525 or [::]:25");
+    let address = section.parsed::<SocketAddr>(p, "address", Text::new("check.expected.address-port"));
     if let Some(twice) = address.as_ref().filter(|a| a.value.port() != 0 && !seen.insert(a.value)) {
-        section.tell(p, "address", twice.at, ProblemKind::Conflict, "another listener has this address");
+        section.tell(p, "address", twice.at, ProblemKind::Conflict, Text::new("check.node.address-twice"));
     }
     let role = check_role(p, &mut section);
     let tls = section.switch(p, "tls");
-    let proxy: Vec<Placed<IpNet>> = section.list(p, "proxy_networks", "a network, as 10.0.0.0/8");
+    let proxy: Vec<Placed<IpNet>> = section.list(p, "proxy_networks", Text::new("check.expected.network"));
     let is_http = matches!(role, Some(ListenerRole::Api | ListenerRole::Web));
     if let Some(proxy) = proxy.first().filter(|_| is_http) {
         section.tell(
@@ -182,20 +193,14 @@ fn check_listener(p: &mut Problems<'_>, mut section: Section<'_, '_>, seen: &mut
             "proxy_networks",
             proxy.at,
             ProblemKind::NotAvailable,
-            "the PROXY protocol is available for mail only",
+            Text::new("check.node.proxy"),
         );
     }
     if let Some(tls) = tls
         .as_ref()
         .filter(|t| role.is_some() && !is_http && t.value != (role == Some(ListenerRole::Submissions)))
     {
-        section.tell(
-            p,
-            "tls",
-            tls.at,
-            ProblemKind::Conflict,
-            "mx and submission offer STARTTLS; submissions always speaks TLS from the start",
-        );
+        section.tell(p, "tls", tls.at, ProblemKind::Conflict, Text::new("check.node.listener-tls"));
     }
     section.finish(p);
     let (address, role) = (address?, role?);
@@ -210,7 +215,7 @@ fn check_listener(p: &mut Problems<'_>, mut section: Section<'_, '_>, seen: &mut
 
 fn check_role(p: &mut Problems<'_>, section: &mut Section<'_, '_>) -> Option<ListenerRole> {
     if !section.has("role") {
-        section.tell(p, "role", section.at, ProblemKind::Missing, ROLES);
+        section.tell(p, "role", section.at, ProblemKind::Missing, roles());
     }
     let word = section.text(p, "role")?;
     match role_of(word.value) {
@@ -220,19 +225,21 @@ fn check_role(p: &mut Problems<'_>, section: &mut Section<'_, '_>) -> Option<Lis
                 "role",
                 word.at,
                 ProblemKind::NotAvailable,
-                "figures for Prometheus are not available yet",
+                Text::new("check.not-available").with("what", Text::new("check.feature.metrics")),
             );
             None
         }
         None => {
-            section.tell(p, "role", word.at, ProblemKind::Malformed, ROLES);
+            section.tell(p, "role", word.at, ProblemKind::Malformed, roles());
             None
         }
         role => role,
     }
 }
 
-const ROLES: &str = "one of mx, submission, submissions, api, web";
+fn roles() -> Text {
+    Text::new("check.one-of").with("words", "mx, submission, submissions, api, web")
+}
 
 fn role_of(word: &str) -> Option<ListenerRole> {
     match word {
@@ -253,13 +260,7 @@ fn check_public_url(p: &mut Problems<'_>, root: &mut Section<'_, '_>, listeners:
             && url.value.len() <= 200
             && url.value.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>\\?#".contains(&b));
         if !fits {
-            root.tell(
-                p,
-                "public_url",
-                url.at,
-                ProblemKind::Malformed,
-                "an address that begins with https:// or http://, at most 200 octets",
-            );
+            root.tell(p, "public_url", url.at, ProblemKind::Malformed, Text::new("check.node.public-url"));
         }
         return url.value.trim_end_matches('/').to_owned();
     }
@@ -282,13 +283,7 @@ fn check_store(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> StoreChoice 
         }
         Some(text) => {
             // Not repeated here: it may hold a password.
-            root.tell(
-                p,
-                "store",
-                text.at,
-                ProblemKind::Malformed,
-                "embedded, or an address that begins with postgresql://",
-            );
+            root.tell(p, "store", text.at, ProblemKind::Malformed, Text::new("check.node.store"));
             StoreChoice::Embedded
         }
     }
@@ -297,14 +292,14 @@ fn check_store(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> StoreChoice 
 fn check_tls(p: &mut Problems<'_>, root: &mut Section<'_, '_>, folder: &Path) -> (Vec<TlsFiles>, Vec<PathBuf>) {
     let mut tls = root.table(p, "tls");
     let mut files = Vec::new();
-    let roots: Vec<Placed<String>> = tls.list(p, "roots", "the path of a PEM file");
+    let roots: Vec<Placed<String>> = tls.list(p, "roots", Text::new("check.expected.pem"));
     let mut pair = |p: &mut Problems<'_>, section: &mut Section<'_, '_>| match (section.text(p, "certificate"), section.text(p, "key")) {
         (Some(certificate), Some(key)) => files.push(TlsFiles {
             certificate: folder.join(certificate.value),
             key: folder.join(key.value),
         }),
         (None, None) => {}
-        (Some(one), None) | (None, Some(one)) => section.tell(p, "", one.at, ProblemKind::Missing, "certificate and key go together"),
+        (Some(one), None) | (None, Some(one)) => section.tell(p, "", one.at, ProblemKind::Missing, Text::new("check.node.pair")),
     };
     pair(p, &mut tls);
     for mut section in tls.tables(p, "files").unwrap_or_default() {
@@ -335,22 +330,22 @@ impl FromStr for ResolverAddress {
 }
 
 fn check_dns(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> Dns {
-    const RESOLVER: &str = "an IP address with or without a port, as 127.0.0.1:53";
+    let resolver = || Text::new("check.expected.resolver");
     let mut dns = root.table(p, "dns");
-    let resolvers: Vec<Placed<ResolverAddress>> = dns.list(p, "resolvers", RESOLVER);
-    let validating: Vec<Placed<ResolverAddress>> = dns.list(p, "validating", RESOLVER);
+    let resolvers: Vec<Placed<ResolverAddress>> = dns.list(p, "resolvers", resolver());
+    let validating: Vec<Placed<ResolverAddress>> = dns.list(p, "validating", resolver());
     if let Some(first) = validating.first() {
         dns.tell(
             p,
             "validating",
             first.at,
             ProblemKind::NotAvailable,
-            "the AD bit is not looked at yet: DANE is not available",
+            Text::new("check.node.validating"),
         );
     }
-    let port = dns.number::<u16>(p, "authoritative_port", "a port from 1 to 65535");
+    let port = dns.number::<u16>(p, "authoritative_port", Text::new("check.expected.port"));
     if let Some(port) = port.as_ref().filter(|port| port.value == 0) {
-        dns.tell(p, "authoritative_port", port.at, ProblemKind::OutOfRange, "a port from 1 to 65535");
+        dns.tell(p, "authoritative_port", port.at, ProblemKind::OutOfRange, Text::new("check.port"));
     }
     let sections = dns.tables(p, "static").unwrap_or_default();
     if sections.len() > STATIC_RECORDS_MAX {
@@ -359,7 +354,7 @@ fn check_dns(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> Dns {
             "static",
             dns.at,
             ProblemKind::OutOfRange,
-            format!("at most {STATIC_RECORDS_MAX} records"),
+            Text::new("check.node.records").with("max", STATIC_RECORDS_MAX),
         );
     }
     let records = sections.into_iter().filter_map(|section| check_record(p, section)).collect();
@@ -375,9 +370,9 @@ fn check_record(p: &mut Problems<'_>, mut section: Section<'_, '_>) -> Option<St
     let name = section.text(p, "name");
     let kind = section.text(p, "type");
     let value = section.text(p, "value");
-    let ttl = section.number::<u32>(p, "ttl", "seconds");
+    let ttl = section.number::<u32>(p, "ttl", Text::new("check.expected.seconds"));
     let (Some(name), Some(kind)) = (&name, &kind) else {
-        section.tell(p, "", section.at, ProblemKind::Missing, "name and type are needed");
+        section.tell(p, "", section.at, ProblemKind::Missing, Text::new("check.node.record-missing"));
         section.finish(p);
         return None;
     };
@@ -392,7 +387,13 @@ fn check_record(p: &mut Problems<'_>, mut section: Section<'_, '_>) -> Option<St
         "PTR" | "NS" => Domain::parse(text).is_ok(),
         "ZONE" => value.is_none() || text.is_empty(),
         _ => {
-            section.tell(p, "type", kind.at, ProblemKind::Malformed, "one of A, AAAA, MX, TXT, PTR, NS, ZONE");
+            section.tell(
+                p,
+                "type",
+                kind.at,
+                ProblemKind::Malformed,
+                Text::new("check.one-of").with("words", "A, AAAA, MX, TXT, PTR, NS, ZONE"),
+            );
             true
         }
     };
@@ -402,7 +403,7 @@ fn check_record(p: &mut Problems<'_>, mut section: Section<'_, '_>) -> Option<St
             "value",
             at,
             ProblemKind::Malformed,
-            format!("this is no value of a {kind_word} record"),
+            Text::new("check.node.record-value").with("type", &kind_word),
         );
     }
     let record = StaticRecord {
@@ -457,11 +458,7 @@ impl FromStr for Allowed {
 
 fn check_net(p: &mut Problems<'_>, root: &mut Section<'_, '_>) -> Vec<AllowedPrivate> {
     let mut net = root.table(p, "net");
-    let allowed: Vec<Placed<Allowed>> = net.list(
-        p,
-        "allowed_private",
-        "a network with or without a port, as 10.0.0.0/8, 10.1.2.3:2525 or [fd00::/8]:25",
-    );
+    let allowed: Vec<Placed<Allowed>> = net.list(p, "allowed_private", Text::new("check.expected.network-port"));
     net.finish(p);
     allowed.into_iter().map(|a| a.value.0).collect()
 }

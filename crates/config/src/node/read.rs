@@ -3,6 +3,7 @@
 //! Invariants: a key that nobody asked for is a problem; a problem says the line it is in.
 
 use crate::problem::{Problem, ProblemKind};
+use mail::text::Text;
 use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -25,7 +26,7 @@ impl<'t> Problems<'t> {
     }
 
     /// A problem of `path`, in the line of octet `at`.
-    pub(super) fn tell(&mut self, path: &str, at: usize, kind: ProblemKind, text: impl Into<String>) {
+    pub(super) fn tell(&mut self, path: &str, at: usize, kind: ProblemKind, text: Text) {
         let line = self.text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
         self.found.push(Problem::new(format!("{}:{line}: {path}", self.file), kind, text));
     }
@@ -36,6 +37,11 @@ impl<'t> Problems<'t> {
 pub(super) struct Placed<T> {
     pub(super) value: T,
     pub(super) at: usize,
+}
+
+/// A noun of what belongs in a place, as a text of its own.
+fn wanted(expected: &Text) -> Text {
+    Text::new("check.expected").with("expected", expected.clone())
 }
 
 /// A table that is being read.
@@ -77,7 +83,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// Tells of a problem with `key`.
-    pub(super) fn tell(&self, problems: &mut Problems<'_>, key: &str, at: usize, kind: ProblemKind, text: impl Into<String>) {
+    pub(super) fn tell(&self, problems: &mut Problems<'_>, key: &str, at: usize, kind: ProblemKind, text: Text) {
         problems.tell(&self.path_of(key), at, kind, text);
     }
 
@@ -88,14 +94,14 @@ impl<'a, 'i> Section<'a, 'i> {
         match value.get_ref().as_str() {
             Some(text) => Some(Placed { value: text, at }),
             None => {
-                self.tell(problems, key, at, ProblemKind::Malformed, "a text in quotes is expected here");
+                self.tell(problems, key, at, ProblemKind::Malformed, Text::new("check.node.text"));
                 None
             }
         }
     }
 
     /// A string that reads as a `T`.
-    pub(super) fn parsed<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: &str) -> Option<Placed<T>> {
+    pub(super) fn parsed<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: Text) -> Option<Placed<T>> {
         let text = self.text(problems, key)?;
         match text.value.parse() {
             Ok(value) => Some(Placed { value, at: text.at }),
@@ -105,7 +111,9 @@ impl<'a, 'i> Section<'a, 'i> {
                     key,
                     text.at,
                     ProblemKind::Malformed,
-                    format!("{expected}, not {:?}", text.value),
+                    Text::new("check.expected-not")
+                        .with("expected", expected)
+                        .with("have", format!("{:?}", text.value)),
                 );
                 None
             }
@@ -113,7 +121,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// A whole number.
-    pub(super) fn number<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: &str) -> Option<Placed<T>> {
+    pub(super) fn number<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: Text) -> Option<Placed<T>> {
         let value = self.take(key)?;
         let at = value.span().start;
         let number = value
@@ -122,7 +130,7 @@ impl<'a, 'i> Section<'a, 'i> {
             .filter(|n| n.radix() == 10)
             .and_then(|n| n.as_str().parse().ok());
         if number.is_none() {
-            self.tell(problems, key, at, ProblemKind::OutOfRange, expected);
+            self.tell(problems, key, at, ProblemKind::OutOfRange, wanted(&expected));
         }
         number.map(|value| Placed { value, at })
     }
@@ -133,13 +141,13 @@ impl<'a, 'i> Section<'a, 'i> {
         let at = value.span().start;
         let switch = value.get_ref().as_bool();
         if switch.is_none() {
-            self.tell(problems, key, at, ProblemKind::Malformed, "true or false");
+            self.tell(problems, key, at, ProblemKind::Malformed, Text::new("check.node.switch"));
         }
         switch.map(|value| Placed { value, at })
     }
 
     /// A list of strings that each read as a `T`.
-    pub(super) fn list<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: &str) -> Vec<Placed<T>> {
+    pub(super) fn list<T: FromStr>(&mut self, problems: &mut Problems<'_>, key: &str, expected: Text) -> Vec<Placed<T>> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
             self.tell(
@@ -147,7 +155,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 key,
                 value.span().start,
                 ProblemKind::Malformed,
-                "a list in square brackets is expected here",
+                Text::new("check.node.list"),
             );
             return Vec::new();
         };
@@ -156,7 +164,7 @@ impl<'a, 'i> Section<'a, 'i> {
             let at = item.span().start;
             match item.get_ref().as_str().and_then(|text| text.parse().ok()) {
                 Some(value) => read.push(Placed { value, at }),
-                None => self.tell(problems, &format!("{key}[{i}]"), at, ProblemKind::Malformed, expected),
+                None => self.tell(problems, &format!("{key}[{i}]"), at, ProblemKind::Malformed, wanted(&expected)),
             }
         }
         read
@@ -175,7 +183,12 @@ impl<'a, 'i> Section<'a, 'i> {
         match value.get_ref().as_table() {
             Some(table) => Section::new(&path, at, table),
             None => {
-                problems.tell(&path, at, ProblemKind::Malformed, format!("a section [{path}] is expected here"));
+                problems.tell(
+                    &path,
+                    at,
+                    ProblemKind::Malformed,
+                    Text::new("check.node.section").with("path", format!("[{path}]")),
+                );
                 none()
             }
         }
@@ -190,7 +203,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 &path,
                 value.span().start,
                 ProblemKind::Malformed,
-                format!("sections [[{path}]] are expected here"),
+                Text::new("check.node.sections").with("path", format!("[[{path}]]")),
             );
             return Some(Vec::new());
         };
@@ -203,7 +216,7 @@ impl<'a, 'i> Section<'a, 'i> {
                     &format!("{path}[{i}]"),
                     at,
                     ProblemKind::Malformed,
-                    format!("a section [[{path}]] is expected here"),
+                    Text::new("check.node.section").with("path", format!("[[{path}]]")),
                 ),
             }
         }
@@ -213,7 +226,7 @@ impl<'a, 'i> Section<'a, 'i> {
     /// Whatever was not asked for does not exist.
     pub(super) fn finish(self, problems: &mut Problems<'_>) {
         for (key, at, _) in &self.entries {
-            problems.tell(&self.path_of(key), *at, ProblemKind::Unknown, "no such setting");
+            problems.tell(&self.path_of(key), *at, ProblemKind::Unknown, Text::new("check.node.unknown"));
         }
     }
 }

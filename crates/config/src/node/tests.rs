@@ -211,3 +211,29 @@ proptest::proptest! {
         drop(Node::from_toml(FULL.get(..at).unwrap_or(""), Path::new("/here")));
     }
 }
+
+#[test]
+fn problems_of_the_node_file_speak_both_languages() {
+    use mail::text::Lang;
+    let text =
+        "base = \"a b\"\nlisteners = 1\ndelivering_addresses = [\"x\"]\nhostnam = \"x\"\ntls = {certificate = \"a\"}\nstore = \"x\"\n";
+    let found = Node::from_toml(text, Path::new("/here")).unwrap_err();
+    let told: Vec<_> = found.iter().map(|p| p.fixed(Lang::Ja).to_string()).collect();
+    for expect in [
+        "mitsuke.toml:1: base: ドメイン名を指定してください（指定された値: \"a b\"）。",
+        "mitsuke.toml:2: listeners: セクション [[listeners]] の並びで指定してください。",
+        "mitsuke.toml:3: delivering_addresses[0]: IP アドレスを指定してください。",
+        "mitsuke.toml:4: hostnam: この設定は存在しません。綴りを確認してください。",
+        "mitsuke.toml:5: tls: certificate と key は両方を指定してください。",
+        "mitsuke.toml:6: store: embedded、または postgresql:// で始まるアドレスを指定してください。",
+    ] {
+        assert!(told.iter().any(|t| t == expect), "{expect}\n{told:#?}");
+    }
+    assert_eq!(found[0].text.to_string(), "a domain name, not \"a b\"");
+    let none = Node::load(Path::new("/nowhere/mitsuke.toml")).unwrap_err();
+    assert_eq!(none[0].text.to_string(), "cannot be read: no such file or folder");
+    assert_eq!(
+        none[0].text.render(Lang::Ja),
+        "読み取れません: ファイルまたはフォルダーがありません。"
+    );
+}

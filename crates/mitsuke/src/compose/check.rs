@@ -5,6 +5,7 @@
 use config::node::StoreChoice;
 use config::{Node, Problem, ProblemKind};
 use mail::Timestamp;
+use mail::text::Text;
 use net::tls::{CertificateFiles, Roots, RootsSource, SelfSigned, ServerTls, ServerTlsSettings};
 use std::path::Path;
 
@@ -12,19 +13,29 @@ use std::path::Path;
 #[must_use]
 pub fn machine(node: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut tell = |at: &str, kind, text: String| problems.push(Problem::new(at, kind, text));
-    if let Err(e) = super::static_zone(node) {
-        tell("dns.static", ProblemKind::Malformed, e.to_string());
+    let mut tell = |at: &str, kind, text: Text| problems.push(Problem::new(at, kind, text));
+    for wrong in net::resolver::StaticZone::parse(&super::static_entries(node))
+        .err()
+        .unwrap_or_default()
+    {
+        let at = format!("dns.static[{}]", wrong.row.saturating_sub(1));
+        tell(&at, ProblemKind::Malformed, wrong.problem);
     }
     for (at, folder) in [("data_dir", &node.data_dir), ("blobs", &node.blobs)] {
         if let Err(e) = writable(folder) {
-            tell(at, ProblemKind::Missing, format!("{} cannot be written: {e}", folder.display()));
+            tell(
+                at,
+                ProblemKind::Missing,
+                Text::new("check.node.folder")
+                    .with("folder", folder.display().to_string())
+                    .with("why", Text::of_io(&e)),
+            );
         }
     }
     match Roots::load(&RootsSource::System {
         extra: node.tls_roots.clone(),
     }) {
-        Err(e) => tell("tls.roots", ProblemKind::Malformed, e.to_string()),
+        Err(e) => tell("tls.roots", ProblemKind::Malformed, Text::from(&e)),
         Ok(roots) if !node.tls.is_empty() => {
             for (i, files) in node.tls.iter().enumerate() {
                 let settings = ServerTlsSettings {
@@ -40,11 +51,7 @@ pub fn machine(node: &Node) -> Vec<Problem> {
                     roots: roots.clone(),
                 };
                 if let Err(e) = ServerTls::load(settings, now()) {
-                    tell(
-                        &format!("tls.files[{i}]"),
-                        ProblemKind::Malformed,
-                        format!("{:#}", anyhow::Error::from(e)),
-                    );
+                    tell(&format!("tls.files[{i}]"), ProblemKind::Malformed, Text::from(&e));
                 }
             }
         }
@@ -57,7 +64,9 @@ pub fn machine(node: &Node) -> Vec<Problem> {
                 tell(
                     &format!("listeners[{i}].address"),
                     ProblemKind::Conflict,
-                    format!("{}: {e}", listener.address),
+                    Text::new("check.about")
+                        .with("what", listener.address.to_string())
+                        .with("why", Text::of_io(&e)),
                 );
             }
         }
@@ -84,9 +93,11 @@ fn writable(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Whether PostgreSQL answers and is new enough, and the blob folder is the one the other nodes use.
-fn database(node: &Node) -> Option<String> {
+fn database(node: &Node) -> Option<Text> {
     let StoreChoice::Postgres(url) = &node.store else { return None };
-    store::pg::probe(url, &node.blobs).err().map(|e| e.to_string())
+    store::pg::probe(url, &node.blobs)
+        .err()
+        .map(|e| Text::new("check.node.database").with("why", e.to_string()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use super::record::{Kind, Lookup, Rr, reverse_name};
 use mail::Domain;
+use mail::text::Text;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -34,7 +35,7 @@ pub struct StaticZoneError {
     /// Its name.
     pub name: String,
     /// What is wrong.
-    pub problem: String,
+    pub problem: Text,
 }
 
 /// A checked static zone.
@@ -56,7 +57,7 @@ impl StaticZone {
             let outcome = if place < ENTRIES_MAX {
                 zone.add(entry)
             } else {
-                Err(format!("more than {ENTRIES_MAX} rows"))
+                Err(Text::new("check.node.records").with("max", ENTRIES_MAX))
             };
             if let Err(problem) = outcome {
                 problems.push(StaticZoneError {
@@ -145,13 +146,14 @@ impl StaticZone {
         }
     }
 
-    fn add(&mut self, entry: &StaticEntry) -> Result<(), String> {
+    fn add(&mut self, entry: &StaticEntry) -> Result<(), Text> {
         let value = entry.value.trim();
         let host = |text: &str| {
             Domain::parse(text)
                 .map(|domain| domain.as_str().to_owned())
-                .map_err(|error| format!("{text:?}: {error}"))
+                .map_err(|error| Text::new("check.about").with("what", format!("{text:?}")).with("why", error))
         };
+        let wrong = |key: &'static str| Text::new(key).with("have", format!("{value:?}"));
         let kind = entry.kind.to_ascii_uppercase();
         let name = match entry.name.parse::<IpAddr>() {
             Ok(address) if kind == "PTR" => reverse_name(address),
@@ -162,20 +164,19 @@ impl StaticZone {
                 self.zones.insert(name);
                 return Ok(());
             }
-            "A" => Rr::Address(IpAddr::V4(value.parse().map_err(|_| format!("{value:?} is no IPv4 address"))?)),
-            "AAAA" => Rr::Address(IpAddr::V6(value.parse().map_err(|_| format!("{value:?} is no IPv6 address"))?)),
+            "A" => Rr::Address(IpAddr::V4(value.parse().map_err(|_| wrong("check.zone.a"))?)),
+            "AAAA" => Rr::Address(IpAddr::V6(value.parse().map_err(|_| wrong("check.zone.aaaa"))?)),
             "MX" => {
-                let wrong = || format!("{value:?} is no MX value; expected for example \"10 mx.example.com\"");
-                let (preference, target) = value.split_once(char::is_whitespace).ok_or_else(wrong)?;
+                let (preference, target) = value.split_once(char::is_whitespace).ok_or_else(|| wrong("check.zone.mx"))?;
                 let target = target.trim();
                 // RFC 7505 §3: "." is the null MX.
                 let target = if target == "." { String::new() } else { host(target)? };
-                Rr::Mx(preference.parse().map_err(|_| wrong())?, target)
+                Rr::Mx(preference.parse().map_err(|_| wrong("check.zone.mx"))?, target)
             }
             "TXT" => Rr::Text(entry.value.clone()),
             "PTR" => Rr::Ptr(host(value)?),
             "NS" => Rr::Ns(host(value)?),
-            other => return Err(format!("type {other:?} is not known; A, AAAA, MX, TXT, PTR, NS and ZONE are")),
+            _ => return Err(Text::new("check.one-of").with("words", "A, AAAA, MX, TXT, PTR, NS, ZONE")),
         };
         self.names
             .entry(name)

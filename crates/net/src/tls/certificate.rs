@@ -6,6 +6,7 @@
 use super::peer::{hex, names};
 use super::{TlsError, provider};
 use mail::Timestamp;
+use mail::text::Text;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -156,7 +157,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(TlsError::Content {
             path: path.to_owned(),
-            problem: String::from("is too large for a certificate or key file"),
+            problem: Text::new("check.pem.large"),
         });
     }
     Ok(bytes)
@@ -168,15 +169,15 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 }
 
 fn certificates_in(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |problem: String| TlsError::Content {
+    let wrong = |problem: Text| TlsError::Content {
         path: path.to_owned(),
         problem,
     };
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(format!("is no PEM file: {error}")))?;
+        .map_err(|error| wrong(Text::new("check.pem.form").with("why", error.to_string())))?;
     if certificates.is_empty() {
-        Err(wrong(String::from("holds no certificate")))
+        Err(wrong(Text::new("check.pem.no-certificate")))
     } else {
         Ok(certificates)
     }
@@ -184,21 +185,22 @@ fn certificates_in(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static
 
 /// Reads a certificate and its key and checks that they fit.
 pub(super) fn load(files: &CertificateFiles) -> Result<Loaded, TlsError> {
-    let wrong = |path: &Path, problem: String| TlsError::Content {
+    let wrong = |path: &Path, problem: Text| TlsError::Content {
         path: path.to_owned(),
         problem,
     };
     let chain = read_certificates(&files.certificate)?;
     let key_pem = zeroize::Zeroizing::new(read_file(&files.key)?);
-    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|error| wrong(&files.key, format!("holds no private key: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .map_err(|error| wrong(&files.key, Text::new("check.pem.no-key").with("why", error.to_string())))?;
     let first = chain
         .first()
         .cloned()
-        .ok_or_else(|| wrong(&files.certificate, String::from("holds no certificate")))?;
-    let (_, parsed) =
-        X509Certificate::from_der(&first).map_err(|error| wrong(&files.certificate, format!("is no certificate: {error}")))?;
+        .ok_or_else(|| wrong(&files.certificate, Text::new("check.pem.no-certificate")))?;
+    let (_, parsed) = X509Certificate::from_der(&first)
+        .map_err(|error| wrong(&files.certificate, Text::new("check.pem.no-x509").with("why", error.to_string())))?;
     let certified = CertifiedKey::from_der(chain, key, &provider())
-        .map_err(|error| wrong(&files.key, format!("does not fit the certificate: {error}")))?;
+        .map_err(|error| wrong(&files.key, Text::new("check.pem.mismatch").with("why", error.to_string())))?;
     let shown = if files.names.is_empty() {
         names(&parsed)
     } else {

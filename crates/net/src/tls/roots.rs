@@ -2,6 +2,7 @@
 
 use super::TlsError;
 use super::certificate::read_certificates;
+use mail::text::Text;
 use rustls::RootCertStore;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ impl Roots {
             for certificate in read_certificates(path)? {
                 store.add(certificate).map_err(|error| TlsError::Content {
                     path: path.clone(),
-                    problem: format!("is no usable root: {error}"),
+                    problem: Text::new("check.pem.root").with("why", error.to_string()),
                 })?;
             }
         }

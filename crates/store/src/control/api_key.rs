@@ -3,6 +3,7 @@
 use super::{ControlError, first, page_rows, statement::statements, tenant_of, time_of, time_opt};
 use crate::StoreError;
 use crate::sql::{Row, Tx, Value};
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 
 statements!("api_key.sql": INSERT, BY_HASH, GET, PAGE, COUNT_ROLE, USED, DELETE);
@@ -84,7 +85,7 @@ pub fn by_hash(tx: &mut dyn Tx, hash: &[u8; 32]) -> Result<Option<ApiKey>, Store
 /// # Errors
 /// [`ControlError::NotFound`], or of the store.
 pub fn get(tx: &mut dyn Tx, tenant: TenantId, id: &str) -> Result<ApiKey, ControlError> {
-    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound("api key"))?;
+    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound(Noun::ApiKey))?;
     Ok(read(&row)?)
 }
 
@@ -122,7 +123,7 @@ pub fn used(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<(), StoreError>
 /// [`ControlError::NotFound`], or of the store.
 pub fn delete(tx: &mut dyn Tx, tenant: TenantId, id: &str) -> Result<(), ControlError> {
     if tx.execute(DELETE, &[tenant.0.into(), id.into()])? == 0 {
-        Err(ControlError::NotFound("api key"))
+        Err(ControlError::NotFound(Noun::ApiKey))
     } else {
         Ok(())
     }

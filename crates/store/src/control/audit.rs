@@ -6,6 +6,7 @@
 use super::{ControlError, domain_of, first, page_rows, statement::statements, tenant_of, time_of, word_of, words};
 use crate::StoreError;
 use crate::sql::{Row, Tx, Value};
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -216,7 +217,7 @@ pub fn page(
 /// # Errors
 /// [`ControlError::NotFound`], or of the store.
 pub fn get(tx: &mut dyn Tx, tenant: TenantId, id: &str) -> Result<AuditEntry, ControlError> {
-    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound("audit entry"))?;
+    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound(Noun::AuditEntry))?;
     Ok(read(&row)?)
 }
 

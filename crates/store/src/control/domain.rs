@@ -11,6 +11,7 @@ pub use deletion::{begin_deletion, lapse, purge, restore};
 use super::{ControlError, domain_of, first, live, page_rows, revision, statement::statements, tenant, time_of, time_opt, word_of, words};
 use crate::StoreError;
 use crate::sql::{Row, Tx, Value};
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ pub struct DomainClaim {
 /// [`ControlError::AlreadyManaged`], [`ControlError::Exists`], [`ControlError::LimitReached`], or of the store.
 pub fn claim(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestamp, lapse: Duration) -> Result<DomainClaim, ControlError> {
     if get(tx, tenant, name)?.is_some() {
-        return Err(ControlError::Exists("domain"));
+        return Err(ControlError::Exists(Noun::Domain));
     }
     if holder(tx, name)?.is_some() {
         return Err(ControlError::AlreadyManaged);
@@ -103,7 +104,7 @@ pub fn claim(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestamp, l
         let have = first(tx, COUNT, &[tenant.0.into()])?.map_or(Ok(0), |r| r.int(0))?;
         if have >= max {
             return Err(ControlError::LimitReached {
-                what: "domains",
+                what: Noun::Domains,
                 limit: max,
             });
         }
@@ -117,7 +118,7 @@ pub fn claim(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestamp, l
     ];
     tx.execute(INSERT, &params)?;
     live::bump(tx, tenant)?;
-    get(tx, tenant, name)?.ok_or(ControlError::NotFound("domain"))
+    get(tx, tenant, name)?.ok_or(ControlError::NotFound(Noun::Domain))
 }
 
 /// One domain of a tenant.
@@ -189,7 +190,7 @@ pub fn new_token(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestam
     let token = new_token_text()?;
     let params = [tenant.0.into(), name.as_str().into(), token.as_str().into(), now.0.into()];
     if tx.execute(NEW_TOKEN, &params)? == 0 {
-        return Err(ControlError::NotFound("domain"));
+        return Err(ControlError::NotFound(Noun::Domain));
     }
     live::bump(tx, tenant)?;
     Ok(token)
@@ -207,7 +208,7 @@ pub fn verify(
     reason: Option<&str>,
     now: Timestamp,
 ) -> Result<Vec<TenantId>, ControlError> {
-    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound("domain"))?;
+    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound(Noun::Domain))?;
     if claim.state != DomainState::Unverified {
         return Err(ControlError::WrongState(claim.state.as_str()));
     }
@@ -244,7 +245,7 @@ pub fn verify(
 /// # Errors
 /// [`ControlError::NotFound`], [`ControlError::WrongState`] for any other step, or of the store.
 pub fn set_state(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, state: DomainState) -> Result<(), ControlError> {
-    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound("domain"))?;
+    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound(Noun::Domain))?;
     match (claim.state, state) {
         (DomainState::Verified, DomainState::Active) | (DomainState::Active, DomainState::Verified) => {
             tx.execute(SET_STATE, &[tenant.0.into(), name.as_str().into(), state.as_str().into()])?;
@@ -290,7 +291,7 @@ pub fn checked(tx: &mut dyn Tx, claim: &DomainClaim, report: &str, now: Timestam
 /// [`ControlError::NotFound`], or of the store.
 pub fn check_now(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestamp) -> Result<bool, ControlError> {
     if get(tx, tenant, name)?.is_none() {
-        return Err(ControlError::NotFound("domain"));
+        return Err(ControlError::NotFound(Noun::Domain));
     }
     let params = [tenant.0.into(), name.as_str().into(), now.0.into(), now.before(ASK_EVERY).0.into()];
     Ok(tx.execute(ASK, &params)? > 0)

@@ -3,6 +3,7 @@
 use super::{ControlError, first, page_rows, statement::statements, tenant_of, time_of, word_of, words};
 use crate::StoreError;
 use crate::sql::{Row, Tx};
+use mail::text::Noun;
 use mail::{TenantId, Timestamp};
 
 statements!("job.sql": INSERT, GET, PAGE, PROGRESS, FINISH, UNFINISHED, EXPIRE);
@@ -84,7 +85,7 @@ pub fn create(
 /// # Errors
 /// [`ControlError::NotFound`], or of the store.
 pub fn get(tx: &mut dyn Tx, tenant: TenantId, id: &str) -> Result<Job, ControlError> {
-    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound("job"))?;
+    let row = first(tx, GET, &[tenant.0.into(), id.into()])?.ok_or(ControlError::NotFound(Noun::Job))?;
     Ok(read(&row)?)
 }
 

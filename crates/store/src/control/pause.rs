@@ -3,6 +3,7 @@
 use super::{ControlError, live, statement::statements, tenant_of, time_of, word_of, words};
 use crate::StoreError;
 use crate::sql::{Row, Tx};
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 
 statements!("pause.sql": SET, END, LIST, ALL_PAUSES);
@@ -58,7 +59,7 @@ pub fn set(tx: &mut dyn Tx, pause: &Pause) -> Result<bool, StoreError> {
 /// [`ControlError::NotFound`], or of the store.
 pub fn end(tx: &mut dyn Tx, tenant: TenantId, kind: PauseKind, subject: &str) -> Result<(), ControlError> {
     if tx.execute(END, &[tenant.0.into(), kind.as_str().into(), subject.into()])? == 0 {
-        return Err(ControlError::NotFound("pause"));
+        return Err(ControlError::NotFound(Noun::Pause));
     }
     Ok(live::bump(tx, tenant)?)
 }

@@ -6,6 +6,7 @@
 use super::{ControlError, first, live, page_rows, statement::statements, time_of};
 use crate::StoreError;
 use crate::sql::{Row, Tx};
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub fn newest(tx: &mut dyn Tx, tenant: TenantId) -> Result<Revision, StoreError>
 /// # Errors
 /// [`ControlError::NotFound`], or of the store.
 pub fn get(tx: &mut dyn Tx, tenant: TenantId, number: i64) -> Result<Revision, ControlError> {
-    let row = first(tx, GET, &[tenant.0.into(), number.into()])?.ok_or(ControlError::NotFound("revision"))?;
+    let row = first(tx, GET, &[tenant.0.into(), number.into()])?.ok_or(ControlError::NotFound(Noun::Revision))?;
     Ok(read(&row)?)
 }
 

@@ -5,6 +5,7 @@
 use super::{ControlError, first, live, page_rows, statement::statements, time_of, time_opt, word_of, words};
 use crate::StoreError;
 use crate::sql::{Row, Tx, Value};
+use mail::text::{Noun, Text};
 use mail::{TenantId, Timestamp};
 
 statements!("tenant.sql": NEXT_ID, LAST_ID, INSERT, BY_ID, BY_NAME, PAGE, UPDATE, SET_STATE, CLOSED_BY);
@@ -88,12 +89,10 @@ pub fn is_access_name(name: &str) -> bool {
 /// [`ControlError::Malformed`] for the name, [`ControlError::Exists`] when it is taken, or of the store.
 pub fn create(tx: &mut dyn Tx, new: &NewTenant, actor: &str, now: Timestamp) -> Result<Tenant, ControlError> {
     if !is_access_name(&new.name) {
-        return Err(ControlError::Malformed(
-            "an access name has 2 to 32 of a-z, 0-9 and -, and begins with a letter".into(),
-        ));
+        return Err(ControlError::Malformed(Text::new("api.tenant.name")));
     }
     if by_name(tx, &new.name)?.is_some() {
-        return Err(ControlError::Exists("tenant"));
+        return Err(ControlError::Exists(Noun::Tenant));
     }
     tx.execute(NEXT_ID, &[])?;
     let id = first(tx, LAST_ID, &[])?
@@ -136,7 +135,7 @@ pub fn get(tx: &mut dyn Tx, id: TenantId) -> Result<Tenant, ControlError> {
     first(tx, BY_ID, &[id.0.into()])?
         .map(|r| read(&r))
         .transpose()?
-        .ok_or(ControlError::NotFound("tenant"))
+        .ok_or(ControlError::NotFound(Noun::Tenant))
 }
 
 /// A tenant by access name.
@@ -214,7 +213,11 @@ pub fn closed_by(tx: &mut dyn Tx, now: Timestamp, limit: usize) -> Result<Vec<Te
 }
 
 fn touched(rows: u64) -> Result<(), ControlError> {
-    if rows == 0 { Err(ControlError::NotFound("tenant")) } else { Ok(()) }
+    if rows == 0 {
+        Err(ControlError::NotFound(Noun::Tenant))
+    } else {
+        Ok(())
+    }
 }
 
 fn read(row: &Row) -> Result<Tenant, StoreError> {

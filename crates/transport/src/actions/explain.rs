@@ -7,7 +7,8 @@ use crate::delivery::hop::{Health, by_health};
 use crate::delivery::resolve::{Resolved, resolve};
 use crate::delivery::route::turn::{Moves, Turned};
 use crate::delivery::route::{self, Candidate};
-use mail::{Domain, QueueId, TenantId, Timestamp};
+use mail::text::Text;
+use mail::{Domain, QueueId, Reason, TenantId, Timestamp};
 use std::sync::Arc;
 use store::control::pause::{self, Pause, PauseKind};
 use store::spool::Entry;
@@ -33,13 +34,10 @@ pub async fn explain(desk: &Arc<Desk>, queue_id: QueueId, number: u32, scope: &S
     let resolved = resolve(desk, &live, message.tenant, &plan, desk.queue.turns(), &mut Turned::new(Moves::Not)).await;
     let (candidates, no_candidate) = match resolved {
         Resolved::Candidates(candidates) => (states(desk, message.tenant, candidates), None),
-        Resolved::HandOver(_) => (
-            Vec::new(),
-            Some("handed over inside: the public mail exchanger of the domain is this installation".to_owned()),
-        ),
-        Resolved::Defer(reason, text) => (Vec::new(), Some(format!("{reason}: {text}"))),
-        Resolved::Fail(reason, reply) => (Vec::new(), Some(format!("{reason}: {reply}"))),
-        Resolved::Loop(text) => (Vec::new(), Some(format!("LOOP: {text}"))),
+        Resolved::HandOver(_) => (Vec::new(), Some(Text::new("api.queue.handed-over"))),
+        Resolved::Defer(reason, text) => (Vec::new(), Some(why_none(reason, &text))),
+        Resolved::Fail(reason, reply) => (Vec::new(), Some(why_none(reason, &reply))),
+        Resolved::Loop(text) => (Vec::new(), Some(why_none(Reason::Loop, &text))),
     };
     let pauses = desk.store.read(|tx| pause::all(tx)).await?;
     let paused_since = paused_since(&pauses, &entry, &candidates);
@@ -53,6 +51,13 @@ pub async fn explain(desk: &Arc<Desk>, queue_id: QueueId, number: u32, scope: &S
         position,
         paused_since,
     })
+}
+
+fn why_none(reason: Reason, said: &dyn std::fmt::Display) -> Text {
+    Text::new("api.queue.no-candidate")
+        .with("reason", reason.as_str())
+        .with("said", said.to_string())
+        .with("why", Text::why(reason))
 }
 
 fn states(desk: &Desk, tenant: TenantId, candidates: Vec<Arc<Candidate>>) -> Vec<CandidateState> {

@@ -8,6 +8,7 @@ use super::{FILE_BYTES_MAX, ROWS_MAX};
 use crate::Problem;
 use crate::problem::RowProblem;
 use axum::http::StatusCode;
+use mail::text::{Noun, Text};
 use mail::{Address, Domain};
 use store::control::recipient::RecipientRow;
 
@@ -19,25 +20,27 @@ const PROBLEMS_MAX: usize = 1_000;
 /// Reads a file.
 pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Result<Vec<RecipientRow>, Problem> {
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "a file has at most 64 MB"));
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", Text::new("api.file.size")));
     }
     let text = decode(bytes, charset)?;
     if text.contains('\0') {
-        return Err(Problem::malformed(
-            "the file has NUL characters: it is no CSV text (UTF-16 is not read; save as UTF-8)",
-        ));
+        return Err(Problem::malformed(Text::new("api.file.nul")));
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|e| Problem::malformed(e.to_string()))?.clone();
+    let header = reader
+        .headers()
+        .map_err(|e| Problem::malformed(Text::new("api.file.form").with("why", e.to_string())))?
+        .clone();
     let names: Vec<String> = header.iter().map(|h| h.trim().to_ascii_lowercase()).collect();
     if let Some(unknown) = names.iter().find(|n| !COLUMNS.contains(&n.as_str())) {
-        return Err(Problem::malformed(format!(
-            "unknown column {unknown:?}; known: {}",
-            COLUMNS.join(", ")
-        )));
+        return Err(Problem::malformed(
+            Text::new("api.file.column")
+                .with("column", format!("{unknown:?}"))
+                .with("known", COLUMNS.join(", ")),
+        ));
     }
     if !names.iter().any(|n| n == "address") {
-        return Err(Problem::malformed("the header line has no column `address`"));
+        return Err(Problem::malformed(Text::new("api.file.no-address")));
     }
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for record in reader.records() {
@@ -45,11 +48,16 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
-                format!("a file has at most {ROWS_MAX} rows"),
+                Text::new("api.limit").with("limit", ROWS_MAX).with("what", Noun::Rows),
             ));
         }
         match record
-            .map_err(|e| (e.position().map_or(0, csv::Position::line), e.to_string()))
+            .map_err(|e| {
+                (
+                    e.position().map_or(0, csv::Position::line),
+                    Text::new("api.file.form").with("why", e.to_string()),
+                )
+            })
             .and_then(|r| {
                 let line = r.position().map_or(0, csv::Position::line);
                 row(&names, &r, domain).map_err(|text| (line, text))
@@ -62,11 +70,7 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
     if wrong.is_empty() {
         return Ok(rows);
     }
-    let detail = format!("{} rows are wrong; nothing was imported", wrong.len());
-    Err(Problem {
-        rows: wrong,
-        ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows", detail)
-    })
+    Err(Problem::rows(wrong))
 }
 
 fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Problem> {
@@ -74,7 +78,7 @@ fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Problem> {
     let cp932 = || {
         let (text, _, broken) = encoding_rs::SHIFT_JIS.decode(bytes);
         if broken {
-            Err(Problem::malformed("the file is neither UTF-8 nor CP932"))
+            Err(Problem::malformed(Text::new("api.file.charset")))
         } else {
             Ok(text.into_owned())
         }
@@ -82,16 +86,18 @@ fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Problem> {
     match charset.map(str::to_ascii_lowercase).as_deref() {
         Some("utf-8" | "utf8") => std::str::from_utf8(bytes)
             .map(str::to_owned)
-            .map_err(|_| Problem::malformed("the file is not UTF-8")),
+            .map_err(|_| Problem::malformed(Text::new("api.file.utf-8"))),
         Some("cp932" | "shift_jis" | "shift-jis" | "windows-31j") => cp932(),
-        Some(other) => Err(Problem::malformed(format!("charset {other:?}: utf-8 or cp932"))),
+        Some(other) => Err(Problem::malformed(
+            Text::new("api.file.charset-word").with("have", format!("{other:?}")),
+        )),
         None => std::str::from_utf8(bytes).map(str::to_owned).or_else(|_| cp932()),
     }
 }
 
-fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<RecipientRow, String> {
+fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<RecipientRow, Text> {
     if record.len() != names.len() {
-        return Err(format!("{} cells where the header line has {}", record.len(), names.len()));
+        return Err(Text::new("api.row.cells").with("have", record.len()).with("expected", names.len()));
     }
     let cell = |name: &str| {
         let raw = names
@@ -105,7 +111,7 @@ fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<
             .unwrap_or(raw)
     };
     if record.iter().any(|c| c.chars().count() > CELL_LETTERS_MAX) {
-        return Err(format!("a cell has more than {CELL_LETTERS_MAX} characters"));
+        return Err(Text::new("api.row.cell").with("max", CELL_LETTERS_MAX));
     }
     let local = local_part(cell("address"), domain)?;
     let list = |name: &str| {
@@ -120,12 +126,12 @@ fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<
     let some = |name: &str| Some(cell(name)).filter(|c| !c.is_empty()).map(str::to_owned);
     let language = some("language").map(|l| l.to_ascii_lowercase());
     if language.as_deref().is_some_and(|l| l != "ja" && l != "en") {
-        return Err("language is ja or en".into());
+        return Err(Text::new("api.row.language"));
     }
     let enabled = match cell("enabled").to_ascii_lowercase().as_str() {
         "" | "1" | "true" | "yes" | "on" => true,
         "0" | "false" | "no" | "off" => false,
-        other => return Err(format!("enabled is true or false, not {other:?}")),
+        other => return Err(Text::new("api.row.enabled").with("have", format!("{other:?}"))),
     };
     let mut made = RecipientRow::new(local);
     (made.display_name, made.aliases, made.groups) = (cell("display_name").to_owned(), aliases, list("groups"));
@@ -133,10 +139,12 @@ fn row(names: &[String], record: &csv::StringRecord, domain: &Domain) -> Result<
     Ok(made)
 }
 
-fn local_part(text: &str, domain: &Domain) -> Result<String, String> {
-    let address = Address::parse(text).map_err(|e| format!("{text:?}: {e}"))?;
+fn local_part(text: &str, domain: &Domain) -> Result<String, Text> {
+    let address = Address::parse(text).map_err(|e| Text::new("check.about").with("what", format!("{text:?}")).with("why", e))?;
     if address.domain() != Some(domain) {
-        return Err(format!("{text:?} is not in {domain}"));
+        return Err(Text::new("api.row.other-domain")
+            .with("address", format!("{text:?}"))
+            .with("domain", domain.as_str()));
     }
     Ok(address.local_key())
 }
@@ -213,7 +221,10 @@ mod tests {
             ("display_name\nx\n", "address"),
             ("address\na\0b@example.com\n", "NUL"),
         ] {
-            assert!(read(bad.as_bytes(), None, &domain()).unwrap_err().detail.contains(word), "{bad}");
+            assert!(
+                read(bad.as_bytes(), None, &domain()).unwrap_err().detail.to_string().contains(word),
+                "{bad}"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{BEGIN_DELETION, DomainState, RESTORE, end, get};
 use crate::StoreError;
 use crate::control::{ControlError, live, pause, proof, recipient};
 use crate::sql::Tx;
+use mail::text::Noun;
 use mail::{Domain, TenantId, Timestamp};
 
 /// Begins the grace of a proven domain; an unproven claim ends at once. The state afterwards, `None`: gone.
@@ -17,7 +18,7 @@ pub fn begin_deletion(
     purge_at: Timestamp,
     now: Timestamp,
 ) -> Result<Option<DomainState>, ControlError> {
-    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound("domain"))?;
+    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound(Noun::Domain))?;
     match claim.state {
         DomainState::Deleting => Err(ControlError::WrongState("deleting")),
         DomainState::Unverified => {
@@ -37,7 +38,7 @@ pub fn begin_deletion(
 /// # Errors
 /// [`ControlError::NotFound`], [`ControlError::WrongState`], or of the store.
 pub fn restore(tx: &mut dyn Tx, tenant: TenantId, name: &Domain, now: Timestamp) -> Result<(), ControlError> {
-    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound("domain"))?;
+    let claim = get(tx, tenant, name)?.ok_or(ControlError::NotFound(Noun::Domain))?;
     if tx.execute(RESTORE, &[tenant.0.into(), name.as_str().into(), now.0.into()])? == 0 {
         return Err(ControlError::WrongState(claim.state.as_str()));
     }

@@ -10,6 +10,7 @@ use super::{
 use crate::StoreError;
 use crate::control::{ControlError, first, json_of, tenant};
 use crate::sql::{Tx, Value};
+use mail::text::{Noun, Text};
 use mail::{Address, Domain, TenantId, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -71,7 +72,7 @@ pub struct RowProblem {
     /// Row of the import, from 1 (the header line of a file is not counted).
     pub row: usize,
     /// What is wrong.
-    pub text: String,
+    pub text: Text,
 }
 
 /// "+12 −3, 2 renamed".
@@ -195,7 +196,7 @@ pub fn restore(
     at: Timestamp,
 ) -> Result<Imported, ControlError> {
     if !super::lists(tx, tenant, domain)?.iter().any(|list| list.version == version) {
-        return Err(ControlError::NotFound("recipient list"));
+        return Err(ControlError::NotFound(Noun::RecipientList));
     }
     let mut rows: Vec<RecipientRow> = at_version(tx, tenant, domain, version)?
         .into_values()
@@ -218,11 +219,11 @@ pub fn restore(
 
 fn compare(tx: &mut dyn Tx, import: &Import) -> Result<Plan, ControlError> {
     if import.rows.is_empty() {
-        return Err(ControlError::Malformed("the list is empty".into()));
+        return Err(ControlError::Malformed(Text::new("check.list-empty")));
     }
     if import.rows.len() > ROWS_MAX {
         return Err(ControlError::LimitReached {
-            what: "rows",
+            what: Noun::Rows,
             limit: i64::try_from(ROWS_MAX).unwrap_or(i64::MAX),
         });
     }
@@ -262,7 +263,7 @@ fn check_rows(import: &Import) -> Vec<RowProblem> {
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(import.rows.len());
     for (i, row) in import.rows.iter().enumerate() {
         let number = i + 1;
-        let mut tell = |text: String| {
+        let mut tell = |text: Text| {
             if problems.len() < PROBLEMS_MAX {
                 problems.push(RowProblem { row: number, text });
             }
@@ -272,21 +273,21 @@ fn check_rows(import: &Import) -> Vec<RowProblem> {
         }
         for local in std::iter::once(&row.local).chain(&row.aliases) {
             if let Some(first) = seen.insert(local, number) {
-                tell(format!("{local} stands in row {first} already"));
+                tell(Text::new("api.row.twice").with("local", local).with("first", first));
             }
         }
     }
     problems
 }
 
-fn row_problems(row: &RecipientRow, domain: &Domain) -> Vec<String> {
+fn row_problems(row: &RecipientRow, domain: &Domain) -> Vec<Text> {
     let mut problems = Vec::new();
     for local in std::iter::once(&row.local).chain(&row.aliases) {
         let fits = Address::new(local, domain.clone()).is_ok_and(|a| a.local_key() == *local)
             // Kept without needless quotes: what needs them is looked at with them.
             || Address::new(&format!("\"{}\"", local.replace('\\', "\\\\").replace('"', "\\\"")), domain.clone()).is_ok_and(|a| a.local_key() == *local);
         if local.is_empty() || !fits {
-            problems.push(format!("{} is no local part", local.escape_debug()));
+            problems.push(Text::new("api.row.local-part").with("local", local.escape_debug().to_string()));
         }
     }
     let texts = std::iter::once(&row.display_name).chain(&row.groups).chain(&row.manager);
@@ -294,18 +295,16 @@ fn row_problems(row: &RecipientRow, domain: &Domain) -> Vec<String> {
         .into_iter()
         .any(|t| t.chars().count() > TEXT_LETTERS_MAX || t.chars().any(char::is_control))
     {
-        problems.push(format!(
-            "a field is longer than {TEXT_LETTERS_MAX} letters or has control characters"
-        ));
+        problems.push(Text::new("api.row.field").with("max", TEXT_LETTERS_MAX));
     }
     if row.aliases.len() > ALIASES_MAX || row.groups.len() > GROUPS_MAX {
-        problems.push(format!("more than {ALIASES_MAX} aliases or {GROUPS_MAX} groups"));
+        problems.push(Text::new("api.row.many").with("aliases", ALIASES_MAX).with("groups", GROUPS_MAX));
     }
     if row.manager.as_ref().is_some_and(|m| Address::parse(m).is_err()) {
-        problems.push("manager is no address".into());
+        problems.push(Text::new("api.row.manager"));
     }
     if row.language.as_ref().is_some_and(|l| l != "ja" && l != "en") {
-        problems.push("language is ja or en".into());
+        problems.push(Text::new("api.row.language"));
     }
     problems
 }
@@ -334,7 +333,7 @@ fn wanted(import: &Import, now: &Entries) -> Result<Entries, ControlError> {
             if wanted.insert(local.clone(), entry).is_some() && problems.len() < PROBLEMS_MAX {
                 problems.push(RowProblem {
                     row: i + 1,
-                    text: format!("{local} belongs to a recipient whom the import does not name"),
+                    text: Text::new("api.row.other").with("local", &local),
                 });
             }
         }
@@ -393,7 +392,10 @@ fn check_ceiling(tx: &mut dyn Tx, owner: TenantId, entries: u64, before: u64) ->
     let all = first(tx, COUNT_TENANT, &[owner.0.into()])?.map_or(Ok(0), |row| row.int(0))?;
     let after = u64::try_from(all).unwrap_or(0).saturating_sub(before) + entries;
     if after > u64::try_from(limit).unwrap_or(0) {
-        Err(ControlError::LimitReached { what: "addresses", limit })
+        Err(ControlError::LimitReached {
+            what: Noun::Addresses,
+            limit,
+        })
     } else {
         Ok(())
     }
