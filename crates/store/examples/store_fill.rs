@@ -7,7 +7,14 @@
 //! * QUESTIONS: a file; one line of JSON for each search over the traces: `{"kind", "tenant" (0: all), "query": {parameters of the API}}`.
 //!
 //! The tenants must exist. Same numbers, same content in every run; only the times move with the clock.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "a measuring program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a measuring program"
+)]
 
 use bytes::Bytes;
 use mail::{Address, Direction, Disposition, IdSource, LaneId, MailParams, Notify, QueueId, Reason, ReversePath, TenantId, Timestamp};
@@ -29,8 +36,13 @@ const SAMPLES: u64 = 30;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, data, traces, deferred, questions] = args.as_slice() else { panic!("store_fill DATA_DIR TRACES DEFERRED QUESTIONS") };
-    let (traces, deferred) = (traces.parse().expect("a number of traces"), deferred.parse().expect("a number of entries"));
+    let [_, data, traces, deferred, questions] = args.as_slice() else {
+        panic!("store_fill DATA_DIR TRACES DEFERRED QUESTIONS")
+    };
+    let (traces, deferred) = (
+        traces.parse().expect("a number of traces"),
+        deferred.parse().expect("a number of entries"),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open_embedded(&OpenOptions::below(Path::new(data), Arc::new(now))).expect("the server must not run");
@@ -39,7 +51,10 @@ fn main() {
         fill_queue(&store, deferred).await;
         std::fs::write(questions, asked).unwrap();
         store.mail.close().await.unwrap();
-        println!("    {traces} traces, {deferred} deferred messages in {:.0} s", start.elapsed().as_secs_f64());
+        println!(
+            "    {traces} traces, {deferred} deferred messages in {:.0} s",
+            start.elapsed().as_secs_f64()
+        );
     });
 }
 
@@ -64,13 +79,44 @@ impl Dice {
 }
 
 const JAPANESE: &[&str] = &[
-    "見積書", "請求書", "会議", "議事録", "ご案内", "お知らせ", "契約", "送付", "確認", "依頼", "報告", "資料", "更新", "予定", "変更", "出張", "申請",
-    "承認", "採用", "面接", "四半期", "予算", "売上", "在庫", "発注", "納品", "検収", "障害", "復旧", "メンテナンス",
+    "見積書",
+    "請求書",
+    "会議",
+    "議事録",
+    "ご案内",
+    "お知らせ",
+    "契約",
+    "送付",
+    "確認",
+    "依頼",
+    "報告",
+    "資料",
+    "更新",
+    "予定",
+    "変更",
+    "出張",
+    "申請",
+    "承認",
+    "採用",
+    "面接",
+    "四半期",
+    "予算",
+    "売上",
+    "在庫",
+    "発注",
+    "納品",
+    "検収",
+    "障害",
+    "復旧",
+    "メンテナンス",
 ];
 
 fn subject(dice: &mut Dice) -> String {
     if dice.roll(2) == 1 {
-        return (0..3 + dice.roll(5)).map(|_| format!("word{}", dice.skewed(5_000))).collect::<Vec<_>>().join(" ");
+        return (0..3 + dice.roll(5))
+            .map(|_| format!("word{}", dice.skewed(5_000)))
+            .collect::<Vec<_>>()
+            .join(" ");
     }
     let mut text = String::new();
     for _ in 0..3 + dice.roll(3) {
@@ -99,7 +145,12 @@ fn made(dice: &mut Dice, id: QueueId) -> Made {
         tenant,
         at: id.time(),
         id,
-        from: format!("user{}@dom{}.example.{}", dice.skewed(200), dice.skewed(20_000), ["com", "jp", "net"][dice.roll(3) as usize]),
+        from: format!(
+            "user{}@dom{}.example.{}",
+            dice.skewed(200),
+            dice.skewed(20_000),
+            ["com", "jp", "net"][dice.roll(3) as usize]
+        ),
         to: recipient(tenant, dice),
         subject: subject(dice),
         message_id: format!("<{id}.{:x}@mail.example.net>", dice.roll(u64::MAX)),
@@ -116,7 +167,12 @@ fn recipient(tenant: u64, dice: &mut Dice) -> String {
 fn accepted(m: &Made, dice: &mut Dice) -> Record {
     let size = 2_000 + dice.skewed(5_000_000);
     let name = format!("{}{}.pdf", JAPANESE[dice.roll(30) as usize], dice.roll(1_000));
-    let attachment = AttachmentFacts { name, true_type: "application/pdf".into(), size, sha256: format!("{:064x}", dice.roll(u64::MAX)) };
+    let attachment = AttachmentFacts {
+        name,
+        true_type: "application/pdf".into(),
+        size,
+        sha256: format!("{:064x}", dice.roll(u64::MAX)),
+    };
     let host = format!("mail{}.example.net", dice.skewed(9_999));
     let connected = Event::Connected {
         client: m.client.into(),
@@ -126,14 +182,26 @@ fn accepted(m: &Made, dice: &mut Dice) -> Record {
         asn: None,
         listener: "0.0.0.0:25 mx".into(),
     };
-    let tls = TlsFacts { version: "TLSv1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into(), certificate: "none".into(), fingerprint: None };
+    let tls = TlsFacts {
+        version: "TLSv1.3".into(),
+        cipher: "TLS_AES_256_GCM_SHA384".into(),
+        certificate: "none".into(),
+        fingerprint: None,
+    };
     let mut events = vec![connected];
     if dice.roll(3) > 0 {
         events.push(Event::Tls { tls });
     }
     events.extend([
-        Event::MailFrom { hello: host, reverse_path: m.from.clone(), login: None },
-        Event::Rcpt { recipient: m.to.clone(), check: "directory: known".into() },
+        Event::MailFrom {
+            hello: host,
+            reverse_path: m.from.clone(),
+            login: None,
+        },
+        Event::Rcpt {
+            recipient: m.to.clone(),
+            check: "directory: known".into(),
+        },
         Event::Accepted {
             size,
             message_id: Some(m.message_id.clone()),
@@ -145,15 +213,33 @@ fn accepted(m: &Made, dice: &mut Dice) -> Record {
             attachments: if dice.roll(10) == 0 { vec![attachment] } else { vec![] },
             url_hosts: if dice.roll(2) == 0 { vec![m.url_host.clone()] } else { vec![] },
         },
-        Event::Checked { check: "spf".into(), result: "pass".into(), evidence: Some("ip4:192.0.2.0/24".into()) },
-        Event::Decided { recipient: m.to.clone(), disposition: Disposition::Relay, reason: None, revision: 12 },
-        Event::Queued { recipient: m.to.clone(), due: m.at },
+        Event::Checked {
+            check: "spf".into(),
+            result: "pass".into(),
+            evidence: Some("ip4:192.0.2.0/24".into()),
+        },
+        Event::Decided {
+            recipient: m.to.clone(),
+            disposition: Disposition::Relay,
+            reason: None,
+            revision: 12,
+        },
+        Event::Queued {
+            recipient: m.to.clone(),
+            due: m.at,
+        },
     ]);
     record(m, events)
 }
 
 fn record(m: &Made, events: Vec<Event>) -> Record {
-    Record { trace: m.id, tenant: tenant_id(m.tenant), direction: Some(Direction::Inbound), at: m.at, events }
+    Record {
+        trace: m.id,
+        tenant: tenant_id(m.tenant),
+        direction: Some(Direction::Inbound),
+        at: m.at,
+        events,
+    }
 }
 
 fn tenant_id(tenant: u64) -> TenantId {
@@ -174,9 +260,23 @@ fn ended(m: &Made, dice: &mut Dice) -> Record {
         took_ms: 31,
     };
     let end = match dice.roll(100) {
-        0..=2 => Event::Deferred { recipient: to, reason: Reason::NextHopFailed, reply: "connection refused".into(), due: m.at },
-        3..=4 => Event::Failed { recipient: to, reason: Reason::RemoteReply, reply: "550 5.1.1 no such user".into() },
-        _ => Event::Delivered { recipient: to, host, reply: "250 2.0.0 Ok: queued as 4ABC".into(), delay_ms: 44 },
+        0..=2 => Event::Deferred {
+            recipient: to,
+            reason: Reason::NextHopFailed,
+            reply: "connection refused".into(),
+            due: m.at,
+        },
+        3..=4 => Event::Failed {
+            recipient: to,
+            reason: Reason::RemoteReply,
+            reply: "550 5.1.1 no such user".into(),
+        },
+        _ => Event::Delivered {
+            recipient: to,
+            host,
+            reply: "250 2.0.0 Ok: queued as 4ABC".into(),
+            delay_ms: 44,
+        },
     };
     record(m, vec![attempt, end])
 }
@@ -198,7 +298,13 @@ async fn fill_tracking(store: &Store, count: u64) -> Vec<u8> {
         }
         if batch.len() == BATCH || n + 1 == count {
             batch.append(&mut late);
-            let settle = |record: Record| Settlement { queue_id: record.trace, origin: Origin::Person, changes: vec![], born: vec![], record };
+            let settle = |record: Record| Settlement {
+                queue_id: record.trace,
+                origin: Origin::Person,
+                changes: vec![],
+                born: vec![],
+                record,
+            };
             let settlements = batch.drain(..).map(settle).collect();
             // An empty control job hurries the commit along.
             let (told, hurried) = tokio::join!(store.mail.settle(settlements), store.mail.write_dyn(Box::new(|_| Ok(()))));
@@ -214,7 +320,10 @@ fn questions(m: &Made) -> Vec<Value> {
     let day = |offset_ms: i64| Timestamp(m.at.0 + offset_ms).to_rfc3339();
     let words: Vec<&str> = m.subject.split_whitespace().collect();
     let word: String = words[0].chars().take(6).collect();
-    let staff = (0..100).map(|n| format!("staff{n}@tenant{}-1.example.jp", m.tenant)).collect::<Vec<_>>().join(",");
+    let staff = (0..100)
+        .map(|n| format!("staff{n}@tenant{}-1.example.jp", m.tenant))
+        .collect::<Vec<_>>()
+        .join(",");
     let of_tenant = [
         ("newest", json!({})),
         ("recipient", json!({"recipient": m.to})),
@@ -232,7 +341,10 @@ fn questions(m: &Made) -> Vec<Value> {
         ("client address", json!({"client": m.client.to_string()})),
         ("client /20", json!({"client": format!("{}/20", m.client)})),
         ("deferred", json!({"state": "deferred"})),
-        ("failed, one week", json!({"state": "failed", "since": day(-604_800_000), "until": day(0)})),
+        (
+            "failed, one week",
+            json!({"state": "failed", "since": day(-604_800_000), "until": day(0)}),
+        ),
         ("size 4.0 to 4.1 MB", json!({"size_min": 4_000_000, "size_max": 4_100_000})),
         ("in clear, attachment", json!({"tls": false, "attachment": "請求書"})),
         ("host of a link", json!({"url_host": m.url_host})),
@@ -246,7 +358,11 @@ fn questions(m: &Made) -> Vec<Value> {
         ("operator: deferred", json!({"state": "deferred"})),
     ];
     let line = |tenant: u64| move |(kind, query): (&str, Value)| json!({"kind": kind, "tenant": tenant, "query": query});
-    of_tenant.into_iter().map(line(m.tenant)).chain(of_operator.into_iter().map(line(0))).collect()
+    of_tenant
+        .into_iter()
+        .map(line(m.tenant))
+        .chain(of_operator.into_iter().map(line(0)))
+        .collect()
 }
 
 async fn fill_queue(store: &Store, count: u64) {
@@ -257,7 +373,11 @@ async fn fill_queue(store: &Store, count: u64) {
     let mut batch = Vec::new();
     for n in 0..count {
         let id = ids.queue_id(Timestamp(start.0 - 3_600_000 + i64::try_from(n % 3_000_000).unwrap()));
-        let m = Made { id, at: id.time(), ..made(&mut dice, id) };
+        let m = Made {
+            id,
+            at: id.time(),
+            ..made(&mut dice, id)
+        };
         let due = Timestamp(start.0 + 1_800_000 + i64::try_from(dice.roll(14_400_000)).unwrap());
         let record = accepted(&m, &mut dice);
         batch.push(waiting(&m, record, &body, due));
@@ -299,10 +419,17 @@ fn waiting(m: &Made, record: Record, body: &Bytes, due: Timestamp) -> Acceptance
         has_eight_bit: false,
         received_at: m.at,
         size: body.len() as u64,
-        variants: vec![Variant { prefix: Bytes::from(vec![b'r'; 280]), edits: vec![] }],
+        variants: vec![Variant {
+            prefix: Bytes::from(vec![b'r'; 280]),
+            edits: vec![],
+        }],
         body: Body::Inline(body.clone()),
         dsn_suppressed: false,
         cause: None,
     };
-    Acceptance { message, entries: vec![entry], record }
+    Acceptance {
+        message,
+        entries: vec![entry],
+        record,
+    }
 }

@@ -110,7 +110,10 @@ pub trait Tx {
 pub type Job = Box<dyn FnOnce(&mut dyn Tx) -> Result<(), StoreError> + Send>;
 
 /// Carries a typed job through the untyped door.
-pub(crate) async fn run<'s, T, E>(job: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static, door: impl FnOnce(Job) -> Pending<'s, ()>) -> Result<T, E>
+pub(crate) async fn run<'s, T, E>(
+    job: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    door: impl FnOnce(Job) -> Pending<'s, ()>,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,
@@ -121,7 +124,11 @@ where
         let result = job(tx);
         let undo = result.is_err();
         *inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
-        if undo { Err(StoreError::Engine("rolled back".into())) } else { Ok(()) }
+        if undo {
+            Err(StoreError::Engine("rolled back".into()))
+        } else {
+            Ok(())
+        }
     }))
     .await;
     let result = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

@@ -294,7 +294,10 @@ fn sqlite_is_compiled_as_it_was_measured() {
     let store = open(folder.path());
     let options = run(store.read(|tx| tx.query("SELECT compile_options FROM pragma_compile_options", &[]))).unwrap();
     let has = |name: &str| options.iter().any(|row| row.text(0).unwrap() == name);
-    assert!(has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_STAT4"), "build within the workspace: .cargo/config.toml says how");
+    assert!(
+        has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_STAT4"),
+        "build within the workspace: .cargo/config.toml says how"
+    );
 }
 
 #[test]
@@ -324,7 +327,20 @@ fn a_message_to_nobody_is_tracked_and_not_kept() {
     run(async {
         store.mail.accept(vec![a.clone()]).await.unwrap();
         assert!(store.mail.message(a.message.queue_id).await.unwrap().is_none());
-        assert!(store.mail.trace(a.message.queue_id, Scope { tenant: Some(ACME), domains: None }).await.unwrap().is_some());
+        assert!(
+            store
+                .mail
+                .trace(
+                    a.message.queue_id,
+                    Scope {
+                        tenant: Some(ACME),
+                        domains: None
+                    }
+                )
+                .await
+                .unwrap()
+                .is_some()
+        );
     });
 }
 

@@ -260,6 +260,7 @@ impl QueueCommand {
                 ("about", "matched"),
                 ("done", "done"),
                 ("after the attempt under way", "after_attempt"),
+                ("in the hands of another action", "busy"),
                 ("does not apply", "not_applicable"),
             ],
         )

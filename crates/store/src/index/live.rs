@@ -101,8 +101,14 @@ impl Brief {
     /// Reads a record. Done where the record was made: it is at hand there, and need not be kept.
     #[must_use]
     pub fn of(record: &Record) -> Self {
-        let mut brief =
-            Self { trace: record.trace, size: None, is_connected: false, is_tls: false, states: Vec::new(), terms: Vec::with_capacity(64) };
+        let mut brief = Self {
+            trace: record.trace,
+            size: None,
+            is_connected: false,
+            is_tls: false,
+            states: Vec::new(),
+            terms: Vec::with_capacity(64),
+        };
         record_terms(record, &mut brief.terms);
         brief.terms.sort_unstable();
         brief.terms.dedup();
@@ -209,13 +215,20 @@ impl Live {
         }
         let id = brief.trace.to_i64();
         if id <= self.fresh_above && !self.traces.contains_key(&id) {
-            let mut trace = LiveTrace { unindexed_from: seq, last_seq: seq, ..LiveTrace::default() };
+            let mut trace = LiveTrace {
+                unindexed_from: seq,
+                last_seq: seq,
+                ..LiveTrace::default()
+            };
             for old in earlier(brief.trace, seq)? {
                 trace.add(Brief::of(&old));
             }
             self.traces.insert(id, trace);
         }
-        let trace = self.traces.entry(id).or_insert_with(|| LiveTrace { unindexed_from: seq, ..LiveTrace::default() });
+        let trace = self.traces.entry(id).or_insert_with(|| LiveTrace {
+            unindexed_from: seq,
+            ..LiveTrace::default()
+        });
         trace.last_seq = seq;
         trace.add(brief);
         self.known_seq = seq;
@@ -276,7 +289,14 @@ impl LiveTrace {
             self.terms.shrink_to_fit();
         } else {
             let known = self.terms.len();
-            self.terms.extend(brief.terms.iter().filter(|t| self.terms.binary_search(t).is_err()).copied().collect::<Vec<_>>());
+            self.terms.extend(
+                brief
+                    .terms
+                    .iter()
+                    .filter(|t| self.terms.binary_search(t).is_err())
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
             if self.terms.len() > known {
                 self.terms.sort_unstable();
             }

@@ -322,12 +322,24 @@ fn event_terms(event: &Event, out: &mut Vec<u64>) {
             out.push(reason_term(*reason));
             out.extend(reference.iter().map(|r| reference_term(*r)));
         }
-        Event::MailFrom { hello, reverse_path, login } => {
+        Event::MailFrom {
+            hello,
+            reverse_path,
+            login,
+        } => {
             out.push(term(Field::Hello, plain(hello).as_bytes()));
             address_terms(REVERSE_PATH, reverse_path, out);
             out.extend(login.iter().map(|l| term(Field::Login, plain(l).as_bytes())));
         }
-        Event::Accepted { message_id, from, to, subject, attachments, url_hosts, .. } => {
+        Event::Accepted {
+            message_id,
+            from,
+            to,
+            subject,
+            attachments,
+            url_hosts,
+            ..
+        } => {
             out.extend(message_id.iter().map(|m| term(Field::MessageId, plain_message_id(m).as_bytes())));
             from.iter().for_each(|a| address_terms(FROM, a, out));
             to.iter().for_each(|a| address_terms(TO, a, out));

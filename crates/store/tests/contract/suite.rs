@@ -580,7 +580,11 @@ pub(crate) async fn tracking_expires_by_tenant(store: Store) {
     let ago = |days: i64| Timestamp(NOON.0 - days * day);
     let gone = store.mail.expire_tracking(vec![(OTHER, ago(10))], ago(30)).await.unwrap();
     assert_eq!(gone, 2 * 3);
-    let newest: Vec<_> = ids.iter().filter(|(days_ago, ..)| *days_ago == 0).map(|(_, tenant, id)| (*tenant, *id)).collect();
+    let newest: Vec<_> = ids
+        .iter()
+        .filter(|(days_ago, ..)| *days_ago == 0)
+        .map(|(_, tenant, id)| (*tenant, *id))
+        .collect();
     for (days_ago, tenant, id) in ids {
         let expect = days_ago < if tenant == OTHER { 10 } else { 30 };
         assert_eq!(
@@ -608,7 +612,11 @@ pub(crate) async fn tracking_expires_by_tenant(store: Store) {
     let named = newest.iter().map(|(_, id)| *id).collect();
     assert_eq!(store.mail.forget_traces(OTHER, named).await.unwrap(), 2);
     for (tenant, id) in newest {
-        assert_eq!(store.mail.trace(id, of(tenant)).await.unwrap().is_some(), tenant == ACME, "{tenant:?}");
+        assert_eq!(
+            store.mail.trace(id, of(tenant)).await.unwrap().is_some(),
+            tenant == ACME,
+            "{tenant:?}"
+        );
         let query = Query {
             queue_id: Some(id),
             ..Query::default()
