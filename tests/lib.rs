@@ -2,12 +2,7 @@
 //!
 //! In: what the test wants otherwise. Out: clients, the API, what the next hop got, what tracking tells.
 //! Time-dependent rows advance the clock; nothing here waits for time to pass.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a world that cannot be made must stop the test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a world that cannot be made must stop the test")]
 
 pub mod load;
 pub mod process;
@@ -50,13 +45,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            node: String::new(),
-            zone: String::new(),
-            postgres: None,
-            with_domain: true,
-            edit: None,
-        }
+        Self { node: String::new(), zone: String::new(), postgres: None, with_domain: true, edit: None }
     }
 }
 
@@ -98,23 +87,9 @@ impl World {
         let socket = node.control_socket.clone();
         let running = compose::start(node, clock).await.expect("start");
         let operator = Api::new(Door::Socket(socket));
-        let peer = Peer::start(Script {
-            extensions: usual_extensions(),
-            ..Script::default()
-        })
-        .await;
+        let peer = Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await;
         let owner = operator.clone();
-        let mut world = Self {
-            running: Some(running),
-            clock: manual,
-            operator,
-            owner,
-            dns,
-            peer,
-            folder,
-            plan,
-            file,
-        };
+        let mut world = Self { running: Some(running), clock: manual, operator, owner, dns, peer, folder, plan, file };
         if world.plan.with_domain {
             world.owner = world.tenant(TENANT).await;
             world.domain(TENANT, &world.owner, DOMAIN, world.peer.address).await;
@@ -155,45 +130,26 @@ impl World {
     /// Makes a tenant; the API for its owner.
     pub async fn tenant(&self, name: &str) -> Api {
         self.operator.post("/api/v1/tenants", &json!({"name": name})).await.expect("tenant");
-        let key = self
-            .operator
-            .post(&format!("/api/v1/tenants/{name}/keys"), &json!({"name": "owner", "role": "owner"}))
-            .await
-            .expect("key");
+        let key = self.operator.post(&format!("/api/v1/tenants/{name}/keys"), &json!({"name": "owner", "role": "owner"})).await.expect("key");
         self.key(key["secret"].as_str().expect("secret"))
     }
 
     /// The API for a key.
     pub fn key(&self, secret: &str) -> Api {
-        Api::new(Door::Url {
-            url: format!("http://{}", self.address(ListenerRole::Api)),
-            key: secret.to_owned(),
-        })
+        Api::new(Door::Url { url: format!("http://{}", self.address(ListenerRole::Api)), key: secret.to_owned() })
     }
 
     /// Claims a domain, proves it by TXT through DNS, and routes it to `next_hop`.
     pub async fn domain(&self, tenant: &str, owner: &Api, name: &str, next_hop: SocketAddr) {
         let settings = json!({"inbound_servers": [{"host": next_hop.ip().to_string(), "port": next_hop.port()}]});
-        let made = owner
-            .post(
-                &format!("/api/v1/tenants/{tenant}/domains"),
-                &json!({"name": name, "settings": settings}),
-            )
-            .await
-            .expect("domain");
+        let made = owner.post(&format!("/api/v1/tenants/{tenant}/domains"), &json!({"name": name, "settings": settings})).await.expect("domain");
         let token = made["txt_record"].as_str().expect("token").to_owned();
         self.dns.change(|zone| {
             zone.add(name, "TXT", &format!("\"{token}\""));
         });
         let path = format!("/api/v1/tenants/{tenant}/domains/{name}");
         owner.post(&format!("{path}/check"), &json!({})).await.expect("check");
-        self.eventually("the domain is proven", async || {
-            matches!(
-                owner.get(&path).await.expect("domain")["state"].as_str(),
-                Some("verified" | "active")
-            )
-        })
-        .await;
+        self.eventually("the domain is proven", async || matches!(owner.get(&path).await.expect("domain")["state"].as_str(), Some("verified" | "active"))).await;
     }
 
     /// A stranger's session, EHLO said.
@@ -212,34 +168,18 @@ impl World {
     /// Changes settings of [`DOMAIN`]: a merge patch.
     pub async fn set_domain(&self, settings: Value) -> Result<Value, Problem> {
         let path = format!("/api/v1/tenants/{TENANT}/domains/{DOMAIN}");
-        problem_of(
-            self.owner
-                .json(hyper::Method::PATCH, &path, Some(&json!({"settings": settings})))
-                .await,
-        )
+        problem_of(self.owner.json(hyper::Method::PATCH, &path, Some(&json!({"settings": settings}))).await)
     }
 
     /// Changes settings of [`TENANT`]: a merge patch.
     pub async fn set_tenant(&self, settings: Value) -> Result<Value, Problem> {
         let path = format!("/api/v1/settings/{TENANT}");
-        problem_of(
-            self.owner
-                .json(hyper::Method::PATCH, &path, Some(&json!({"document": settings})))
-                .await,
-        )
+        problem_of(self.owner.json(hyper::Method::PATCH, &path, Some(&json!({"document": settings}))).await)
     }
 
     /// Changes the operator's settings: a merge patch.
     pub async fn set_system(&self, settings: Value) -> Result<Value, Problem> {
-        problem_of(
-            self.operator
-                .json(
-                    hyper::Method::PATCH,
-                    "/api/v1/settings/system",
-                    Some(&json!({"document": settings})),
-                )
-                .await,
-        )
+        problem_of(self.operator.json(hyper::Method::PATCH, "/api/v1/settings/system", Some(&json!({"document": settings}))).await)
     }
 
     /// Everything that tracking tells of an accepted message, once `kind` is among it.
@@ -248,12 +188,7 @@ impl World {
         let path = format!("/api/v1/tracking/{id}");
         let mut events = Vec::new();
         for _ in 0..1_000 {
-            events = self
-                .owner
-                .get(&path)
-                .await
-                .map(|t| t["events"].as_array().cloned().unwrap_or_default())
-                .unwrap_or_default();
+            events = self.owner.get(&path).await.map(|t| t["events"].as_array().cloned().unwrap_or_default()).unwrap_or_default();
             if events.iter().any(|e| e["e"] == kind) {
                 return events;
             }
@@ -264,23 +199,12 @@ impl World {
 
     /// The refusal that a reply's reference leads to, as `who` sees it.
     pub async fn refusal(&self, who: &Api, reply: &str) -> Value {
-        let reference = reply
-            .split("ref=")
-            .nth(1)
-            .and_then(|r| r.split_whitespace().next())
-            .expect("a reference")
-            .to_owned();
+        let reference = reply.split("ref=").nth(1).and_then(|r| r.split_whitespace().next()).expect("a reference").to_owned();
         let path = format!("/api/v1/tracking?reference={reference}");
         let mut found = Value::Null;
         self.eventually(&format!("{reference} is found"), async || {
             let page = who.get(&path).await.expect("search");
-            found = page["items"][0]["events"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|e| e["e"] == "refused" && e["reference"] == reference.as_str())
-                .cloned()
-                .unwrap_or_default();
+            found = page["items"][0]["events"].as_array().into_iter().flatten().find(|e| e["e"] == "refused" && e["reference"] == reference.as_str()).cloned().unwrap_or_default();
             !found.is_null()
         })
         .await;
@@ -338,10 +262,7 @@ impl World {
 
 /// The queue id in a 250 reply.
 pub fn queue_id(reply: &str) -> String {
-    let id = reply
-        .split("queue id ")
-        .nth(1)
-        .unwrap_or_else(|| panic!("no queue id in {reply:?}"));
+    let id = reply.split("queue id ").nth(1).unwrap_or_else(|| panic!("no queue id in {reply:?}"));
     id.split([',', ' ']).next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
@@ -372,10 +293,7 @@ pub fn usual_extensions() -> Vec<String> {
 fn node_file(plan: &Plan, dns: SocketAddr) -> String {
     let store = plan.postgres.as_ref().map(|url| format!("store = \"{url}\"\n")).unwrap_or_default();
     let listener = |role: &str| format!("[[listeners]]\naddress = \"127.0.0.1:0\"\nrole = \"{role}\"\n\n");
-    let listeners: String = ["mx", "submission", "submissions", "api", "web"]
-        .iter()
-        .map(|r| listener(r))
-        .collect();
+    let listeners: String = ["mx", "submission", "submissions", "api", "web"].iter().map(|r| listener(r)).collect();
     format!(
         "base = \"mitsuke.example\"\nhostname = \"mx.mitsuke.example\"\ndata_dir = \"data\"\n{store}\n{}\n{listeners}\n[dns]\nresolvers = [\"{dns}\"]\nauthoritative_port = {}\n\n[net]\nallowed_private = [\"127.0.0.0/8\"]\n",
         plan.node,
@@ -415,19 +333,12 @@ pub fn row_with(hop: SocketAddr, more: Value) -> Value {
 
 /// A next hop that takes everything, with the usual extensions.
 pub async fn next_hop() -> Peer {
-    Peer::start(Script {
-        extensions: usual_extensions(),
-        ..Script::default()
-    })
-    .await
+    Peer::start(Script { extensions: usual_extensions(), ..Script::default() }).await
 }
 
 /// The single event of a kind.
 pub fn event<'a>(events: &'a [Value], kind: &str) -> &'a Value {
-    events
-        .iter()
-        .find(|e| e["e"] == kind)
-        .unwrap_or_else(|| panic!("no {kind} in {:?}", kinds(events)))
+    events.iter().find(|e| e["e"] == kind).unwrap_or_else(|| panic!("no {kind} in {:?}", kinds(events)))
 }
 
 impl World {
@@ -447,25 +358,18 @@ impl World {
     /// Lets [`SOURCE`] send for [`DOMAIN`], and sends what leaves the tenant, notifications included, to `smarthost`.
     pub async fn outbound(&self, smarthost: SocketAddr) {
         self.smarthost(smarthost).await;
-        self.set_domain(json!({"outbound_enabled": true, "outbound_networks": [format!("{SOURCE}/32")]}))
-            .await
-            .expect("outbound");
+        self.set_domain(json!({"outbound_enabled": true, "outbound_networks": [format!("{SOURCE}/32")]})).await.expect("outbound");
     }
 
     /// Sends what leaves the tenant, notifications included, to `smarthost`.
     pub async fn smarthost(&self, smarthost: SocketAddr) {
         let target = json!({"to": "smarthost", "host": smarthost.ip().to_string(), "port": smarthost.port()});
-        self.set_tenant(json!({"outbound_routes": [{"domain": "*", "target": target}]}))
-            .await
-            .expect("a route");
+        self.set_tenant(json!({"outbound_routes": [{"domain": "*", "target": target}]})).await.expect("a route");
     }
 
     /// One entry of the queue with all that is known of it.
     pub async fn explain(&self, reply: &str, number: u32) -> Value {
-        self.owner
-            .get(&format!("/api/v1/queue/{}/{number}", queue_id(reply)))
-            .await
-            .expect("an entry")
+        self.owner.get(&format!("/api/v1/queue/{}/{number}", queue_id(reply))).await.expect("an entry")
     }
 
     /// Waits until an entry of the queue is as it should be; the entry.
@@ -483,15 +387,10 @@ impl World {
 
 /// Asserts that a reply has the catalogue's form: `start` (from the code to the reason), then a reference and the page it leads to.
 pub fn assert_refused(reply: &str, start: &str) {
-    let (before, after) = reply
-        .split_once(" ref=")
-        .unwrap_or_else(|| panic!("no reference in {reply:?}, wanted {start:?}"));
+    let (before, after) = reply.split_once(" ref=").unwrap_or_else(|| panic!("no reference in {reply:?}, wanted {start:?}"));
     assert_eq!(before, start, "{reply}");
     let (reference, url) = after.split_once(' ').unwrap_or_else(|| panic!("no page in {reply:?}"));
-    assert!(
-        reference.len() >= 16 && reference.bytes().all(|b| b.is_ascii_alphanumeric()),
-        "{reply}"
-    );
+    assert!(reference.len() >= 16 && reference.bytes().all(|b| b.is_ascii_alphanumeric()), "{reply}");
     assert!(url.starts_with("http") && url.ends_with(&format!("/r/{reference}")), "{reply}");
     assert!(reply.len() <= 510, "{reply}");
 }
@@ -499,21 +398,13 @@ pub fn assert_refused(reply: &str, start: &str) {
 /// Asks the API; its problem when it says no.
 pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Result<Value, Problem> {
     let method = method.parse().expect("a method");
-    problem_of(
-        api.json(method, &format!("/api/v1{path}"), Some(&body).filter(|b| !b.is_null()))
-            .await,
-    )
+    problem_of(api.json(method, &format!("/api/v1{path}"), Some(&body).filter(|b| !b.is_null())).await)
 }
 
 /// Asserts that the API said no with this status and reason; the problem document.
 pub fn assert_problem<T: std::fmt::Debug>(answer: Result<T, Problem>, status: u16, reason: &str) -> Value {
     let problem = answer.expect_err(reason);
-    assert_eq!(
-        (problem.status, problem.document["reason"].as_str().unwrap_or("no problem document")),
-        (status, reason),
-        "{}",
-        problem.document
-    );
+    assert_eq!((problem.status, problem.document["reason"].as_str().unwrap_or("no problem document")), (status, reason), "{}", problem.document);
     problem.document
 }
 
@@ -524,22 +415,8 @@ pub fn assert_checked<T: std::fmt::Debug>(answer: Result<T, Problem>, expect: &[
         .as_array()
         .into_iter()
         .flatten()
-        .map(|p| {
-            (
-                p["at"].as_str().unwrap_or_default().to_owned(),
-                p["kind"].as_str().unwrap_or_default().to_owned(),
-            )
-        })
+        .map(|p| (p["at"].as_str().unwrap_or_default().to_owned(), p["kind"].as_str().unwrap_or_default().to_owned()))
         .collect();
-    let fits = found.len() == expect.len()
-        && found
-            .iter()
-            .zip(expect)
-            .all(|((at, kind), (want, of))| at.ends_with(want) && kind == of);
-    assert!(
-        fits && problem.status == 422,
-        "wanted {expect:?}, got {} {found:?}: {}",
-        problem.status,
-        problem.document
-    );
+    let fits = found.len() == expect.len() && found.iter().zip(expect).all(|((at, kind), (want, of))| at.ends_with(want) && kind == of);
+    assert!(fits && problem.status == 422, "wanted {expect:?}, got {} {found:?}: {}", problem.status, problem.document);
 }

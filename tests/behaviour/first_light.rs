@@ -16,16 +16,7 @@ async fn a_message_arrives() {
     assert!(arrived.starts_with("Received: from client.sender.example"), "{arrived}");
     assert!(taken[0].data.ends_with(&sent), "{arrived}");
     let events = world.events(&reply, "delivered").await;
-    for kind in [
-        "connected",
-        "mail-from",
-        "rcpt",
-        "accepted",
-        "decided",
-        "queued",
-        "attempt",
-        "delivered",
-    ] {
+    for kind in ["connected", "mail-from", "rcpt", "accepted", "decided", "queued", "attempt", "delivered"] {
         assert!(kinds(&events).contains(&kind), "{kind} is missing: {:?}", kinds(&events));
     }
     world.stop().await;
