@@ -1,3 +1,4 @@
+-- Layout in words: docs/format/nodes.md. Empty on SQLite, where one node owns every entry.
 -- What a person asked of one node about entries that another node owns; done by the owner, which knows whether it attempts them.
 -- `batch`: the first `id` of those asked for together. `action`: as JSON. `outcome`: NULL until it was done.
 CREATE TABLE errand (

@@ -329,6 +329,70 @@ fn errands_go_to_whoever_owns_the_entries() {
     });
 }
 
+/// Connections of nodes, by whether they are encrypted.
+async fn encrypted(cluster: &Postgres, whether: &str) -> u64 {
+    let text = "SELECT 1 FROM pg_stat_ssl JOIN pg_stat_activity a USING (pid) \
+                WHERE a.backend_type = 'client backend' AND pid <> pg_backend_pid() AND ssl = ";
+    sql(cluster, &format!("{text}{whether}")).await
+}
+
+#[test]
+fn a_connection_is_encrypted_and_proven_as_told() {
+    let (certificate, key) = testkit::client::pem_pair(&["127.0.0.1"]);
+    let (stranger, _) = testkit::client::pem_pair(&["127.0.0.1"]);
+    let cluster = Postgres::start_tls(&certificate, &key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let (own, other) = (write("own.pem", &certificate), write("other.pem", &stranger));
+    wait(async {
+        for (host, parameters, expect) in [
+            ("127.0.0.1", "sslmode=disable".to_owned(), Some(false)),
+            ("127.0.0.1", String::new(), Some(true)),
+            ("127.0.0.1", "sslmode=prefer".into(), Some(true)),
+            ("127.0.0.1", "sslmode=require".into(), Some(true)),
+            ("localhost", "sslmode=require".into(), Some(true)),
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={own}"), Some(true)),
+            ("127.0.0.1", format!("sslmode=require&sslrootcert={own}"), Some(true)),
+            // Another's certificate, another name, nobody who vouches for it.
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={other}"), None),
+            ("127.0.0.1", format!("sslmode=require&sslrootcert={other}"), None),
+            ("localhost", format!("sslmode=verify-full&sslrootcert={own}"), None),
+            ("127.0.0.1", "sslmode=verify-full".into(), None),
+        ] {
+            let blobs = tempfile::tempdir().unwrap();
+            sql(&cluster, "DROP SCHEMA public CASCADE").await;
+            sql(&cluster, "CREATE SCHEMA public").await;
+            let opened = open_at(cluster.url_with(host, &parameters), &blobs, "a", LEASE);
+            let is_as_told = match (&opened, expect) {
+                (Ok(_), Some(true)) => encrypted(&cluster, "true").await > 0 && encrypted(&cluster, "false").await == 0,
+                (Ok(_), Some(false)) => encrypted(&cluster, "false").await > 0 && encrypted(&cluster, "true").await == 0,
+                (Err(_), None) => true,
+                (Ok(_), None) | (Err(_), Some(_)) => false,
+            };
+            assert!(is_as_told, "{host} {parameters}: {:?}", opened.err());
+            let Ok(store) = opened else { continue };
+            let make = Maker::new(store.mail.node_slot());
+            store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await.unwrap();
+            store.mail.close().await.unwrap();
+            drop(store);
+            until("it has hung up", Duration::from_secs(5), async || {
+                encrypted(&cluster, "true").await + encrypted(&cluster, "false").await == 0
+            })
+            .await;
+        }
+        // A server without TLS.
+        let plain = Postgres::start().unwrap();
+        let blobs = tempfile::tempdir().unwrap();
+        let refused = open_at(plain.url_with("127.0.0.1", "sslmode=require"), &blobs, "a", LEASE);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{:?}", refused.err());
+        open_at(plain.url_with("127.0.0.1", "sslmode=prefer"), &blobs, "a", LEASE).unwrap();
+    });
+}
+
 #[test]
 fn a_lease_ends_while_the_database_is_away() {
     let mut cluster = Postgres::start().unwrap();

@@ -1,7 +1,12 @@
 //! Fakes for tests: scripted SMTP peers, a plain SMTP client, a DNS server, a private PostgreSQL, a dialogue player.
 //!
 //! A dev-dependency only: no product crate depends on it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a fake that cannot start must stop the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fake that cannot start must stop the test"
+)]
 
 pub mod client;
 pub mod cut;
