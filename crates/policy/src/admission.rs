@@ -367,15 +367,11 @@ fn settle_listed(tenant: TenantId, source: Source, sender: Option<&Domain>, evid
             .header_from
             .iter()
             .all(|d| registry.foreign_listed(tenant, sender, d) || is_own(d));
-    if listed {
-        Verdict::Outbound {
-            tenant,
-            source,
-            proof: own_proof(source),
-        }
-    } else {
-        refuse(Reason::NoDomain)
+    if !listed {
+        return refuse(Reason::NoDomain);
     }
+    let proof = own_proof(source);
+    Verdict::Outbound { tenant, source, proof }
 }
 
 fn settle_own(tenant: TenantId, source: Source, reverse: Reverse<'_>, evidence: &Evidence<'_>, registry: &dyn Registry) -> Verdict {
