@@ -91,10 +91,12 @@ impl Session {
             // Counts as a failure for lock-out; the door answers "wrong" to it in any case. Lock-out counts a wrong secret once, however
             // often a device repeats it; what was tried here is not known, so each try counts as another.
             let tried = Reference::random().to_string();
-            let _ = self
-                .desk
-                .relay
-                .finish_scram(*question, ScramProof::Wrong(tried.as_bytes()), self.connection.ip(), self.desk.now());
+            let _ = self.desk.relay.finish_scram(
+                *question,
+                ScramProof::Wrong(tried.as_bytes()),
+                self.connection.ip(),
+                self.desk.now(),
+            );
         }
         let detail = format!("login {}", header::printable(user, LOGIN_CHARS_MAX));
         self.refusal(&Refusal::new(Reason::AuthFailed).with_detail(detail), None, None)
