@@ -45,7 +45,7 @@ async fn done(who: &Api, action: &str, reply: &str, more: Value) {
     let got = act(who, action, reply, more).await.unwrap();
     assert_eq!(
         got,
-        json!({"matched": 1, "done": 1, "after_attempt": 0, "not_applicable": 0}),
+        json!({"matched": 1, "done": 1, "after_attempt": 0, "busy": 0, "not_applicable": 0}),
         "{action}"
     );
 }

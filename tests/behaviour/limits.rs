@@ -500,11 +500,47 @@ async fn per_connection() {
         }
         assert_refused(&client.say(&format!("MAIL FROM:<{sender}>")).await.unwrap(), TEXT);
     }
+    // A refused sender counts as a message, or one session could have us ask DNS for ever.
+    let mut client = world.client().await;
+    let refused = client.say("MAIL FROM:<s@nowhere.example>").await.unwrap();
+    assert!(refused.starts_with("550 5.1.8 "), "{refused}");
+    assert_refused(&client.say("MAIL FROM:<s@sender.example>").await.unwrap(), TEXT);
     let mut client = world.client().await;
     for wrong in ["RCPT TO:<u@a.example>", "XYZZY"] {
         assert!(client.say(wrong).await.unwrap().starts_with("50"));
     }
     assert_refused(&client.say("XYZZY").await.unwrap(), "421 4.7.0 Too many errors: TOO-MANY-ERRORS.");
+    world.stop().await;
+}
+
+/// Sessions in DATA go on after a stop was asked for; what they are told at their end is counted and written all the same.
+#[tokio::test]
+async fn refusals_counted_while_stopping_are_written() {
+    let mut world = World::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = session(&world, STRANGER, "s@sender.example").await;
+        assert!(client.say("RCPT TO:<u@a.example>").await.unwrap().starts_with("250"));
+        assert!(client.say("DATA").await.unwrap().starts_with("354"));
+        clients.push(client);
+    }
+    let goodbye = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut last = Vec::new();
+        for mut client in clients {
+            client.send(&[message("late"), b".\r\n".to_vec()].concat()).await.unwrap();
+            assert!(client.reply().await.unwrap().starts_with("250"));
+            last.push(client.reply().await.unwrap());
+        }
+        last
+    };
+    let (last, ()) = tokio::join!(goodbye, world.restart());
+    for reply in &last {
+        assert_refused(reply, "421 4.3.2 Service closing: SHUTDOWN.");
+        world.refusal(&world.operator, reply).await;
+    }
+    let counted = world.refusal(&world.operator, &last[11]).await;
+    assert!(counted["count"].as_u64() > Some(1), "{counted}");
     world.stop().await;
 }
 

@@ -243,6 +243,45 @@ async fn submission_by_log_in() {
     world.stop().await;
 }
 
+/// A SCRAM exchange with a wrong proof. What the proof was does not matter: it is told from no other.
+async fn wrong_scram(client: &mut Client, user: &str) -> String {
+    let first = STANDARD.encode(format!("n,,n={user},r=abcdefgh"));
+    let challenge = client.say(&format!("AUTH SCRAM-SHA-256 {first}")).await.unwrap();
+    let challenge = challenge.strip_prefix("334 ").unwrap_or_else(|| panic!("{challenge}"));
+    let challenge = String::from_utf8(STANDARD.decode(challenge.trim()).unwrap()).unwrap();
+    let nonce = challenge.split(',').next().unwrap();
+    let last = format!("c=biws,{nonce},p={}", STANDARD.encode([0; 32]));
+    client.say(&STANDARD.encode(last)).await.unwrap()
+}
+
+/// Each wrong SCRAM exchange counts for lock-out, although no secret is seen that could be told from the last.
+#[tokio::test]
+async fn wrong_scram_locks() {
+    let (world, _far) = sending().await;
+    world.set_system(json!({"scram": true})).await.unwrap();
+    let (user, secret) = credential(&world, json!({"name": "printer"})).await;
+    let failed = "535 5.7.8 Authentication failed: AUTH-FAILED.";
+    for tries in [5, 4] {
+        let mut client = submission(&world).await;
+        for _ in 0..tries {
+            assert_refused(&wrong_scram(&mut client, &user).await, failed);
+        }
+    }
+    assert!(
+        log_in(&mut submission(&world).await, &user, &secret).await.starts_with("235 "),
+        "nine do not lock"
+    );
+    world.clock.advance(Duration::from_secs(3_600));
+    for _ in 0..2 {
+        let mut client = submission(&world).await;
+        for _ in 0..5 {
+            assert_refused(&wrong_scram(&mut client, &user).await, failed);
+        }
+    }
+    assert_refused(&log_in(&mut submission(&world).await, &user, &secret).await, failed);
+    world.stop().await;
+}
+
 /// A credential has a secret of 32 characters that is shown once, domains, networks, a limit, an end and a last use; 100 a tenant.
 /// covers: domains/6.1/outbound-relay-credentials
 #[tokio::test]

@@ -165,9 +165,6 @@ async fn save<T: serde::Serialize>(
     Ok(number)
 }
 
-/// Settings that the specification names and a later version brings.
-const LATER: &[&str] = &["callout"];
-
 /// Fields whose values are secrets.
 const SECRET_FIELDS: &[&str] = &["secret", "hash", "scram", "secret_sha256"];
 
@@ -355,7 +352,7 @@ pub fn from_value<T: serde::de::DeserializeOwned>(value: Value, at: &str) -> Res
     serde_json::from_value(value).map_err(|e| {
         let text = e.to_string();
         let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        if let Some(later) = unknown.filter(|name| LATER.contains(name)) {
+        if let Some(later) = unknown.filter(|name| config::later::is_later(name)) {
             let problem = config::Problem::new(
                 format!("{at}.{later}"),
                 config::ProblemKind::NotAvailable,
@@ -447,6 +444,24 @@ mod tests {
         let mut masked = with(MASK);
         seal_secrets(&keys, whose, &first, &mut masked).unwrap();
         assert_eq!(secret_of(&masked), sealed);
+    }
+
+    #[test]
+    fn what_comes_later_is_not_called_unknown() {
+        use config::ProblemKind::{NotAvailable, Unknown};
+        for (field, kind) in [
+            ("greylisting", NotAvailable),
+            ("conn.dnsbl", NotAvailable),
+            ("dmarc", NotAvailable),
+            ("callout", NotAvailable),
+            ("graylist", Unknown),
+            ("inbound_server", Unknown),
+        ] {
+            let given = json!({field: true});
+            let problem = from_value::<config::DomainDocument>(given, "domain").unwrap_err();
+            let kinds: Vec<_> = problem.problems.iter().map(|p| p.kind).collect();
+            assert_eq!(kinds, [kind], "{field}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod document;
+pub mod later;
 pub mod live;
 pub mod node;
 pub mod problem;

@@ -286,7 +286,12 @@ const NODE: &[Line] = &[
     ("hostname", "node", "domain name", "the system's"),
     ("public_url", "node", "http or https address", "the web listener's"),
     ("data_dir", "node", "folder", "`data`"),
-    ("store", "node", "`embedded` or `postgresql://…`", "`embedded`"),
+    (
+        "store",
+        "node",
+        "`embedded` or `postgresql://…`, with `sslmode` (`disable`, `prefer`, `require`, `verify-full`) and `sslrootcert`",
+        "`embedded`",
+    ),
     ("blobs", "node", "folder", "`blobs` in `data_dir`"),
     (
         "control_socket",

@@ -9,7 +9,7 @@
 //! | `settings` | looks every second for new revisions | at shutdown |
 //! | `shared ranges` | reads the published ranges of providers every 6 hours | at shutdown |
 //! | `claims` | proves domains, ends claims and graces | at shutdown |
-//! | `inbound housekeeping` | writes counted floods | at shutdown, after the last of them |
+//! | `inbound housekeeping` | writes counted floods | at shutdown; what sessions count until their end, [`Running::stop`] writes |
 //! | `housekeeping` | retention, orphans, certificates | at shutdown |
 //! | thread `api` | serves API, local socket, public pages on a runtime of its own | at shutdown |
 //! | threads of the store | writer, readers, indexer | `MailStore::close`, last |
@@ -72,6 +72,7 @@ impl Running {
         if !late.is_empty() {
             tracing::warn!(tasks = ?late, "tasks did not end in time");
         }
+        transport::inbound::flush(&self.desk).await;
         if let Some(api) = self.api.take() {
             drop(tokio::task::spawn_blocking(move || api.join()).await);
         }

@@ -5,6 +5,7 @@
 //! Invariants: a handshake proves that the other side holds the key of the certificate it shows; whether that certificate is trusted
 //! is a fact ([`PeerCertificate::verified`]), and only the levels that ask for it fail on it. No process-wide crypto provider is installed.
 
+mod any;
 mod certificate;
 mod client;
 mod peer;

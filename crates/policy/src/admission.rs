@@ -351,26 +351,27 @@ fn is_from_own(tenant: TenantId, evidence: &Evidence<'_>, registry: &dyn Registr
             .all(|d| registry.senders(d).iter().any(|s| s.tenant == tenant))
 }
 
-/// Step 5. Beside a listed domain the tenant's own may stand.
+/// Step 5. Beside a listed domain the tenant's own may stand; of a login those that it may send for.
 fn settle_listed(tenant: TenantId, source: Source, sender: Option<&Domain>, evidence: &Evidence<'_>, registry: &dyn Registry) -> Verdict {
+    let is_own = |d: &Domain| registry.senders(d).iter().any(|s| s.tenant == tenant);
+    let refuse = |reason| Verdict::Refuse {
+        reason,
+        claimed: Some(tenant),
+    };
+    if source == Source::Login && evidence.header_from.iter().any(|d| is_own(d) && !registry.login_may_send(d)) {
+        return refuse(Reason::ClientNotAllowed);
+    }
     let listed = !evidence.header_from.is_empty()
         && registry.lists_foreign(tenant, sender)
         && evidence
             .header_from
             .iter()
-            .all(|d| registry.foreign_listed(tenant, sender, d) || registry.senders(d).iter().any(|s| s.tenant == tenant));
-    if listed {
-        Verdict::Outbound {
-            tenant,
-            source,
-            proof: own_proof(source),
-        }
-    } else {
-        Verdict::Refuse {
-            reason: Reason::NoDomain,
-            claimed: Some(tenant),
-        }
+            .all(|d| registry.foreign_listed(tenant, sender, d) || is_own(d));
+    if !listed {
+        return refuse(Reason::NoDomain);
     }
+    let proof = own_proof(source);
+    Verdict::Outbound { tenant, source, proof }
 }
 
 fn settle_own(tenant: TenantId, source: Source, reverse: Reverse<'_>, evidence: &Evidence<'_>, registry: &dyn Registry) -> Verdict {

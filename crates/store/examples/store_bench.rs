@@ -13,20 +13,21 @@
     reason = "a measuring program"
 )]
 
+#[path = "made/content.rs"]
+mod content;
+
 use bytes::Bytes;
-use mail::{
-    Address, Direction, Disposition, IdSource, LaneId, MailParams, Notify, QueueId, Reason, Reference, ReversePath, TenantId, Timestamp,
-};
+use content::{Dice, ended, made, made_for, put, waiting};
+use mail::{IdSource, Reason, Reference, TenantId, Timestamp};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::Store;
 use store::embedded::OpenOptions;
-use store::spool::{Acceptance, Body, Change, Entry, EntryState, Origin, Settlement, SpoolMessage, Variant};
-use store::tracking::{AttachmentFacts, Event, Query, Record, Scope, TlsFacts};
+use store::spool::{Change, Origin, Settlement};
+use store::tracking::{Event, Query, Record, Scope};
 
 const START: i64 = 1_793_000_000_000;
-const TENANTS: u64 = 50;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -66,259 +67,6 @@ fn usage() -> (f64, f64) {
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     (ticks / 100.0, fields[21].parse::<f64>().unwrap() * 4096.0 / 1e6)
-}
-
-/// A small generator of numbers, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-    /// Small numbers more often than large ones.
-    fn skewed(&mut self, sides: u64) -> u64 {
-        self.roll(sides).min(self.roll(sides)).min(self.roll(sides))
-    }
-}
-
-const JAPANESE: &[&str] = &[
-    "見積書",
-    "請求書",
-    "会議",
-    "議事録",
-    "ご案内",
-    "お知らせ",
-    "契約",
-    "送付",
-    "確認",
-    "依頼",
-    "報告",
-    "資料",
-    "更新",
-    "予定",
-    "変更",
-    "出張",
-    "申請",
-    "承認",
-    "採用",
-    "面接",
-    "四半期",
-    "予算",
-    "売上",
-    "在庫",
-    "発注",
-    "納品",
-    "検収",
-    "障害",
-    "復旧",
-    "メンテナンス",
-];
-
-fn subject(dice: &mut Dice) -> String {
-    if dice.roll(2) == 0 {
-        let mut text = String::new();
-        for _ in 0..3 + dice.roll(3) {
-            text.push_str(JAPANESE[dice.skewed(JAPANESE.len() as u64) as usize]);
-            text.push_str(["の", "に関する", "", "について"][dice.roll(4) as usize]);
-        }
-        format!("{text} {}", dice.roll(100_000))
-    } else {
-        (0..3 + dice.roll(5))
-            .map(|_| format!("word{}", dice.skewed(5_000)))
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-}
-
-fn sender(dice: &mut Dice) -> String {
-    format!(
-        "user{}@dom{}.example.{}",
-        dice.skewed(200),
-        dice.skewed(20_000),
-        ["com", "jp", "net"][dice.roll(3) as usize]
-    )
-}
-
-fn recipient(tenant: u64, dice: &mut Dice) -> String {
-    format!("staff{}@tenant{tenant}-{}.example.jp", dice.skewed(500), dice.skewed(4))
-}
-
-fn born(dice: &mut Dice, id: QueueId, tenant: u64, size: u64) -> (Record, String) {
-    let (from, to) = (sender(dice), recipient(tenant, dice));
-    let at = id.time();
-    let attachments = if dice.roll(10) == 0 {
-        vec![AttachmentFacts {
-            name: format!("{}{}.pdf", JAPANESE[dice.roll(30) as usize], dice.roll(1000)),
-            true_type: "application/pdf".into(),
-            size,
-            sha256: format!("{:064x}", dice.roll(u64::MAX)),
-        }]
-    } else {
-        vec![]
-    };
-    let client = std::net::Ipv4Addr::from(0x2000_0000 + (dice.skewed(60_000) as u32) * 257);
-    let mut events = vec![
-        Event::Connected {
-            client: client.into(),
-            ptr: Some(format!("mail{}.example.net", dice.skewed(9_999))),
-            iprev: "pass".into(),
-            country: Some("JP".into()),
-            asn: Some(2907),
-            listener: "0.0.0.0:25 mx".into(),
-        },
-        Event::MailFrom {
-            hello: format!("mail{}.example.net", dice.skewed(9_999)),
-            reverse_path: from.clone(),
-            login: None,
-        },
-        Event::Rcpt {
-            recipient: to.clone(),
-            check: "directory: known".into(),
-        },
-    ];
-    if dice.roll(3) > 0 {
-        events.insert(
-            1,
-            Event::Tls {
-                tls: TlsFacts {
-                    version: "TLSv1.3".into(),
-                    cipher: "TLS_AES_256_GCM_SHA384".into(),
-                    certificate: "none".into(),
-                    fingerprint: None,
-                },
-            },
-        );
-    }
-    events.extend([
-        Event::Accepted {
-            size,
-            message_id: Some(format!("<{id}.{:x}@mail.example.net>", dice.roll(u64::MAX))),
-            from: vec![from],
-            reply_to: vec![],
-            to: vec![to.clone()],
-            subject: Some(subject(dice)),
-            date: Some("Tue, 24 Nov 2026 05:46:04 +0000".into()),
-            attachments,
-            url_hosts: if dice.roll(2) == 0 {
-                vec![format!("www{}.example.org", dice.skewed(3_000))]
-            } else {
-                vec![]
-            },
-        },
-        Event::Checked {
-            check: "spf".into(),
-            result: "pass".into(),
-            evidence: Some("ip4:192.0.2.0/24".into()),
-        },
-        Event::Decided {
-            recipient: to.clone(),
-            disposition: Disposition::Relay,
-            reason: None,
-            revision: 12,
-        },
-        Event::Queued {
-            recipient: to.clone(),
-            due: at,
-        },
-    ]);
-    (
-        Record {
-            trace: id,
-            tenant: TenantId(tenant as i64 + 1),
-            direction: Some(Direction::Inbound),
-            at,
-            events,
-        },
-        to,
-    )
-}
-
-fn ended(dice: &mut Dice, id: QueueId, tenant: u64, to: String) -> Record {
-    let host = format!("mx{}.tenant{tenant}.example.jp", dice.roll(2));
-    let attempt = Event::Attempt {
-        recipients: vec![to.clone()],
-        route: "row 1".into(),
-        host: host.clone(),
-        address: Some("198.51.100.7:25".into()),
-        tls: None,
-        policy: "opportunistic by default".into(),
-        reply: "250 2.0.0 Ok: queued as 4ABC".into(),
-        took_ms: 31,
-    };
-    let end = match dice.roll(100) {
-        0..=2 => Event::Deferred {
-            recipient: to,
-            reason: Reason::NextHopFailed,
-            reply: "connection refused".into(),
-            due: id.time(),
-        },
-        3..=4 => Event::Failed {
-            recipient: to,
-            reason: Reason::RemoteReply,
-            reply: "550 5.1.1 no such user".into(),
-        },
-        _ => Event::Delivered {
-            recipient: to,
-            host,
-            reply: "250 2.0.0 Ok: queued as 4ABC".into(),
-            delay_ms: 44,
-        },
-    };
-    Record {
-        trace: id,
-        tenant: TenantId(tenant as i64 + 1),
-        direction: Some(Direction::Inbound),
-        at: id.time(),
-        events: vec![attempt, end],
-    }
-}
-
-fn message(id: QueueId, tenant: u64, to: &str, record: Record, body: &Bytes, due: Timestamp) -> Acceptance {
-    let tenant = TenantId(tenant as i64 + 1);
-    let recipient = Address::parse(to).unwrap();
-    let lane = LaneId::of(tenant, recipient.domain().unwrap().as_str());
-    let entry = Entry {
-        queue_id: id,
-        number: 0,
-        tenant,
-        lane,
-        recipient,
-        orcpt: None,
-        notify: Notify::Default,
-        variant: 0,
-        state: EntryState::Queued,
-        due,
-        expires_at: Timestamp(due.0 + 864_000_000),
-        delay_notice_at: None,
-        attempts: 0,
-        reason: None,
-        last_reply: None,
-        forced_next_hop: None,
-    };
-    let prefix = Bytes::from(vec![b'r'; 280]);
-    let message = SpoolMessage {
-        queue_id: id,
-        tenant,
-        direction: Direction::Inbound,
-        reverse_path: ReversePath::Address(Address::parse("a.sender@dom.example.com").unwrap()),
-        params: MailParams::default(),
-        needs_smtputf8: false,
-        has_eight_bit: false,
-        received_at: id.time(),
-        size: body.len() as u64,
-        variants: vec![Variant { prefix, edits: vec![] }],
-        body: Body::Inline(body.clone()),
-        dsn_suppressed: false,
-        cause: None,
-    };
-    Acceptance {
-        message,
-        entries: vec![entry],
-        record,
-    }
 }
 
 async fn accept(count: usize) {
@@ -376,16 +124,13 @@ async fn session(store: Store, ids: Arc<IdSource>, body: Bytes, count: usize, se
         let id = ids.queue_id(Timestamp(origin + start.elapsed().as_millis() as i64));
         let in_data = store.mail.in_data();
         tokio::task::yield_now().await;
-        let (record, to) = born(&mut dice, id, 1, 10_000);
+        let m = made_for(2, &mut dice, id);
+        let record = content::accepted(&m, &mut dice);
         let asked = Instant::now();
-        store
-            .mail
-            .accept(vec![message(id, 1, &to, record, &body, Timestamp(START))])
-            .await
-            .unwrap();
+        store.mail.accept(vec![waiting(&m, record, &body, Timestamp(START))]).await.unwrap();
         drop(in_data);
         waits.push(asked.elapsed());
-        let record = ended(&mut dice, id, 1, to);
+        let record = ended(&m, &mut dice);
         let settlement = Settlement {
             queue_id: id,
             origin: Origin::Attempt,
@@ -419,11 +164,9 @@ async fn search(count: u64) {
     let mut samples = Vec::new();
     let mut batch = Vec::new();
     for n in 0..count {
-        let tenant = dice.skewed(TENANTS);
-        let id = ids.queue_id(Timestamp(START + n as i64 * step));
-        let size = 2_000 + dice.skewed(5_000_000);
-        let (record, to) = born(&mut dice, id, tenant, size);
-        late.push(ended(&mut dice, id, tenant, to));
+        let m = made(&mut dice, ids.queue_id(Timestamp(START + n as i64 * step)));
+        let record = content::accepted(&m, &mut dice);
+        late.push(ended(&m, &mut dice));
         if n % (count / 200).max(1) == 0 {
             samples.push(record.clone());
         }
@@ -501,22 +244,6 @@ async fn search(count: u64) {
     );
     store.mail.close().await.unwrap();
     std::fs::remove_dir_all(folder).unwrap();
-}
-
-async fn put(store: &Store, records: Vec<Record>) {
-    let settlements = records
-        .into_iter()
-        .map(|record| Settlement {
-            queue_id: record.trace,
-            origin: Origin::Person,
-            changes: vec![],
-            born: vec![],
-            record,
-        })
-        .collect();
-    // An empty control job hurries the commit along.
-    let (told, hurried) = tokio::join!(store.mail.settle(settlements), store.mail.write_dyn(Box::new(|_| Ok(()))));
-    told.and(hurried).unwrap();
 }
 
 type Kind = (&'static str, Box<dyn Fn(&Record) -> (Query, Option<TenantId>)>);
@@ -702,9 +429,8 @@ async fn queue(count: u64) {
     let body = Bytes::from(vec![b'x'; 2_000]);
     let mut batch = Vec::new();
     for n in 0..count {
-        let tenant = dice.skewed(TENANTS);
         let id = ids.queue_id(Timestamp(START + n as i64));
-        let to = recipient(tenant, &mut dice);
+        let m = made(&mut dice, id);
         let record = Record {
             trace: id,
             tenant: TenantId(1),
@@ -713,7 +439,7 @@ async fn queue(count: u64) {
             events: vec![],
         };
         let due = Timestamp(START + dice.roll(14_400_000) as i64);
-        batch.push(message(id, tenant, &to, record, &body, due));
+        batch.push(waiting(&m, record, &body, due));
         if batch.len() == 1_000 || n + 1 == count {
             store.mail.accept(std::mem::take(&mut batch)).await.unwrap();
         }

@@ -9,6 +9,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod domain;
+pub mod errand;
 pub mod installation;
 pub mod job;
 pub mod live;

@@ -33,6 +33,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::blob::Blobs;
+use crate::control::errand::{self, Errand};
 use crate::index::live::{Incoming, Live};
 use crate::index::{Records, plan, search};
 use crate::spool::{Acceptance, Body, Entry, EntryFilter, LaneSummary, Origin, QueueRow, Settlement, SpoolMessage};
@@ -395,6 +396,14 @@ impl MailStore for Embedded {
 
     fn in_data(&self) -> InData {
         InData::enter(&self.inbox.in_data)
+    }
+
+    fn entrust(&self, errands: Vec<Errand>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.write_dyn(Box::new(move |tx| errand::add(tx, &errands))).await?;
+            self.arrivals.send_modify(|n| *n += 1);
+            Ok(())
+        })
     }
 
     fn existing(&self, ids: Vec<QueueId>) -> Pending<'_, Vec<QueueId>> {

@@ -100,6 +100,16 @@ pub trait MailStore: Send + Sync {
     fn lease_epoch(&self) -> i64 {
         1
     }
+    /// What the owner of an entry is called when it is this node. Always 1 on the embedded engine.
+    fn owner(&self) -> i64 {
+        1
+    }
+    /// Which of these entries (queue id, number) another node owns. None on the embedded engine, where there is one node.
+    fn strangers(&self, _entries: Vec<(QueueId, u32)>) -> Pending<'_, Vec<(QueueId, u32)>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// Leaves errands for the owners of their entries and wakes them ([`MailStore::arrivals`]).
+    fn entrust(&self, errands: Vec<control::errand::Errand>) -> Pending<'_, ()>;
     /// The slot of this node (0–15) for queue ids.
     fn node_slot(&self) -> u8;
     /// Wakes when entries came to this node that its scheduler does not know (take-over, another node's action, an action by API).

@@ -39,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_postgres::Config;
 
 use crate::blob::Blobs;
+use crate::control::errand::{self, Errand};
 use crate::embedded::inbox::{Inbox, Urgency};
 use crate::embedded::space;
 use crate::spool::{Acceptance, Entry, EntryFilter, LaneSummary, Origin, QueueRow, Settlement, SpoolMessage};
@@ -140,6 +141,8 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 /// Threads for lists, searches and reading jobs.
 const READERS: usize = 2;
+/// Wakes the nodes that own entries of these messages.
+const TOUCH: &str = "UPDATE node SET touched = touched + 1 WHERE epoch IN (SELECT owner FROM entry WHERE queue_id = ANY($1::int8[]))";
 /// Between looks at what is to be indexed.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 const ORPHANS_WAITING_MAX: usize = 4_096;
@@ -433,6 +436,24 @@ impl MailStore for Postgres {
 
     fn lease_epoch(&self) -> i64 {
         self.lease.generation()
+    }
+
+    fn owner(&self) -> i64 {
+        self.lease.epoch()
+    }
+
+    fn strangers(&self, entries: Vec<(QueueId, u32)>) -> Pending<'_, Vec<(QueueId, u32)>> {
+        Box::pin(async move { self.reader.strangers(&entries, self.lease.epoch()).await })
+    }
+
+    fn entrust(&self, errands: Vec<Errand>) -> Pending<'_, ()> {
+        Box::pin(self.control.ask(move |desk| {
+            desk.write(|tx| {
+                errand::add(tx, &errands)?;
+                let ids: Vec<i64> = errands.iter().map(|e| e.queue_id.to_i64()).collect();
+                tx.query_text(TOUCH, &[&ids]).map(drop)
+            })
+        }))
     }
 
     fn node_slot(&self) -> u8 {

@@ -37,6 +37,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "control",
         text: include_str!("../schema/0002_control.sql"),
     },
+    Migration {
+        number: 3,
+        name: "errand",
+        text: include_str!("../schema/0003_errand.sql"),
+    },
 ];
 
 /// Tables of one day of tracking.

@@ -146,15 +146,15 @@ pub enum Change {
     Replace(Box<Entry>),
 }
 
-/// Who changes entries.
+/// Who changes entries, on the node that owns them. Nothing is changed and nothing is born when another node owns them by now (the record
+/// is written all the same); then `settle` answers [`crate::StoreError::LeaseLost`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Origin {
-    /// The node that owns them: an attempt, or the end of a hold. Changes nothing and gives birth to nothing when another node owns
-    /// them by now (its record is written all the same); then `settle` answers [`crate::StoreError::LeaseLost`].
-    /// A `Replace` does not end a hold that a person began meanwhile, nor undo a next hop or a lifetime that a person chose.
+    /// An attempt, or the end of a hold. A `Replace` does not end a hold that a person began meanwhile, nor undo a next hop or a lifetime
+    /// that a person chose.
     #[default]
     Attempt,
-    /// A person's action, on whichever node it was asked for. Always counts; the owner is woken (`arrivals`).
+    /// A person's action. Replaces all; the scheduler is woken (`arrivals`).
     Person,
 }
 

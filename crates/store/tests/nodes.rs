@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use store::control::errand::{self, Errand};
 use store::pg::PgOptions;
 use store::spool::Origin;
 use store::tracking::{Query, Scope};
@@ -263,22 +264,132 @@ fn a_node_that_lost_its_lease_changes_nothing_of_others() {
         let fresh = make.mail(ACME, &["a@acme.example"]);
         a.mail.accept(vec![fresh]).await.unwrap();
         assert_eq!((owned(&a).await, owned(&b).await), (1, 3));
-        // A person asks a about what is b's: it counts, and b is woken.
-        let mut woken = b.mail.arrivals();
-        woken.mark_unchanged();
-        a.mail.settle(vec![held(&mails[1], 0, Timestamp(NOON.0 + 99))]).await.unwrap();
+        // A person asks a about what is b's, which b may be delivering at this moment: a changes nothing.
+        let late = a.mail.settle(vec![held(&mails[1], 0, Timestamp(NOON.0 + 99))]).await;
+        assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
         let mut gone = delivered(&mails[2], 0, NOON);
         gone.origin = Origin::Person;
-        a.mail.settle(vec![gone]).await.unwrap();
-        assert_eq!(owned(&b).await, 2);
-        assert_eq!(
+        gone.born = vec![dsn.clone()];
+        let late = a.mail.settle(vec![gone.clone()]).await;
+        assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
+        assert_eq!(owned(&b).await, 3);
+        assert_ne!(
             b.mail.entries(mails[1].message.queue_id).await.unwrap()[0].due,
             Timestamp(NOON.0 + 99)
         );
-        until("b is woken", Duration::from_secs(5), async || woken.has_changed().unwrap()).await;
-        // b's own attempts count.
+        assert!(b.mail.message(dsn.message.queue_id).await.unwrap().is_none());
+        // b's own attempts and actions count.
         b.mail.settle(vec![delivered(&mails[0], 0, NOON)]).await.unwrap();
-        assert_eq!(owned(&b).await, 1);
+        b.mail.settle(vec![gone]).await.unwrap();
+        assert_eq!(owned(&b).await, 2, "one of three, and the notification");
+    });
+}
+
+#[test]
+fn errands_go_to_whoever_owns_the_entries() {
+    let cluster = Postgres::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    wait(async {
+        let (a, b) = (open(&cluster, &folder, "a"), open(&cluster, &folder, "b"));
+        let make = Maker::new(a.mail.node_slot());
+        let (of_a, of_b) = (make.mail(ACME, &["a@acme.example"]), make.mail(ACME, &["b@acme.example"]));
+        a.mail.accept(vec![of_a.clone()]).await.unwrap();
+        b.mail.accept(vec![of_b.clone()]).await.unwrap();
+        let (key_a, key_b) = ((of_a.message.queue_id, 0), (of_b.message.queue_id, 0));
+        assert_eq!(a.mail.strangers(vec![key_a, key_b]).await.unwrap(), [key_b]);
+        let mut woken = b.mail.arrivals();
+        woken.mark_unchanged();
+        let ask = Errand {
+            id: 7,
+            batch: 7,
+            tenant: ACME,
+            queue_id: key_b.0,
+            number: 0,
+            action: "\"bounce-now\"".into(),
+            actor: "tester".into(),
+            asked_at: NOON,
+        };
+        a.mail.entrust(vec![ask.clone()]).await.unwrap();
+        until("b is woken", Duration::from_secs(5), async || woken.has_changed().unwrap()).await;
+        let mine = async |store: &Store| {
+            let owner = store.mail.owner();
+            store.read(move |tx| errand::mine(tx, owner, 9)).await.unwrap()
+        };
+        assert_eq!((mine(&a).await, mine(&b).await), (vec![], vec![ask.clone()]));
+        assert_eq!(a.read(|tx| errand::outcomes(tx, 7)).await.unwrap(), [None]);
+        // b dies: its entries and its errands are a's.
+        drop(b);
+        until("taken over", LEASE * 2 + Duration::from_secs(3), async || owned(&a).await == 2).await;
+        assert_eq!(mine(&a).await, std::slice::from_ref(&ask));
+        a.write(move |tx| errand::answer(tx, &ask, errand::Outcome::Done)).await.unwrap();
+        assert_eq!(mine(&a).await, []);
+        assert_eq!(a.read(|tx| errand::outcomes(tx, 7)).await.unwrap(), [Some(errand::Outcome::Done)]);
+        a.write(|tx| errand::forget(tx, 7)).await.unwrap();
+        assert!(a.read(|tx| errand::outcomes(tx, 7)).await.unwrap().is_empty());
+    });
+}
+
+/// Connections of nodes, by whether they are encrypted.
+async fn encrypted(cluster: &Postgres, whether: &str) -> u64 {
+    let text = "SELECT 1 FROM pg_stat_ssl JOIN pg_stat_activity a USING (pid) \
+                WHERE a.backend_type = 'client backend' AND pid <> pg_backend_pid() AND ssl = ";
+    sql(cluster, &format!("{text}{whether}")).await
+}
+
+#[test]
+fn a_connection_is_encrypted_and_proven_as_told() {
+    let (certificate, key) = testkit::client::pem_pair(&["127.0.0.1"]);
+    let (stranger, _) = testkit::client::pem_pair(&["127.0.0.1"]);
+    let cluster = Postgres::start_tls(&certificate, &key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let (own, other) = (write("own.pem", &certificate), write("other.pem", &stranger));
+    wait(async {
+        for (host, parameters, expect) in [
+            ("127.0.0.1", "sslmode=disable".to_owned(), Some(false)),
+            ("127.0.0.1", String::new(), Some(true)),
+            ("127.0.0.1", "sslmode=prefer".into(), Some(true)),
+            ("127.0.0.1", "sslmode=require".into(), Some(true)),
+            ("localhost", "sslmode=require".into(), Some(true)),
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={own}"), Some(true)),
+            ("127.0.0.1", format!("sslmode=require&sslrootcert={own}"), Some(true)),
+            // Another's certificate, another name, nobody who vouches for it.
+            ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={other}"), None),
+            ("127.0.0.1", format!("sslmode=require&sslrootcert={other}"), None),
+            ("localhost", format!("sslmode=verify-full&sslrootcert={own}"), None),
+            ("127.0.0.1", "sslmode=verify-full".into(), None),
+        ] {
+            let blobs = tempfile::tempdir().unwrap();
+            sql(&cluster, "DROP SCHEMA public CASCADE").await;
+            sql(&cluster, "CREATE SCHEMA public").await;
+            let opened = open_at(cluster.url_with(host, &parameters), &blobs, "a", LEASE);
+            let is_as_told = match (&opened, expect) {
+                (Ok(_), Some(true)) => encrypted(&cluster, "true").await > 0 && encrypted(&cluster, "false").await == 0,
+                (Ok(_), Some(false)) => encrypted(&cluster, "false").await > 0 && encrypted(&cluster, "true").await == 0,
+                (Err(_), None) => true,
+                (Ok(_), None) | (Err(_), Some(_)) => false,
+            };
+            assert!(is_as_told, "{host} {parameters}: {:?}", opened.err());
+            let Ok(store) = opened else { continue };
+            let make = Maker::new(store.mail.node_slot());
+            store.mail.accept(vec![make.mail(ACME, &["a@acme.example"])]).await.unwrap();
+            store.mail.close().await.unwrap();
+            drop(store);
+            until("it has hung up", Duration::from_secs(5), async || {
+                encrypted(&cluster, "true").await + encrypted(&cluster, "false").await == 0
+            })
+            .await;
+        }
+        // A server without TLS.
+        let plain = Postgres::start().unwrap();
+        let blobs = tempfile::tempdir().unwrap();
+        let refused = open_at(plain.url_with("127.0.0.1", "sslmode=require"), &blobs, "a", LEASE);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{:?}", refused.err());
+        open_at(plain.url_with("127.0.0.1", "sslmode=prefer"), &blobs, "a", LEASE).unwrap();
     });
 }
 

@@ -116,6 +116,28 @@ impl Postgres {
         Ok(cluster)
     }
 
+    /// The same with TLS: `certificate` and `key` are PEM. [`Postgres::url`] does without; see [`Postgres::url_with`].
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start_tls(certificate: &str, key: &str) -> Result<Self, PostgresError> {
+        let mut cluster = Self::start()?;
+        cluster.down(Stop::Fast)?;
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = cluster.data().join(name);
+            fs::write(&file, text).map_err(doing("write the certificate"))?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(doing("close the key"))?;
+            if let Some((uid, gid)) = server_user()? {
+                std::os::unix::fs::chown(&file, Some(uid), Some(gid)).map_err(doing("give the key to postgres"))?;
+            }
+        }
+        let file = cluster.data().join("postgresql.auto.conf");
+        let settings = fs::read_to_string(&file).map_err(doing("read the settings"))?;
+        fs::write(&file, settings + "ssl = on\n").map_err(doing("write the settings"))?;
+        cluster.up()?;
+        Ok(cluster)
+    }
+
     /// Where to connect: `postgresql://…`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -126,6 +148,12 @@ impl Postgres {
     #[must_use]
     pub fn url_at(&self, port: u16) -> String {
         format!("postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
+    }
+
+    /// The same by a name of this machine and with other parameters: `sslmode=require`.
+    #[must_use]
+    pub fn url_with(&self, host: &str, parameters: &str) -> String {
+        format!("postgresql://postgres@{host}:{}/postgres?{parameters}", self.port)
     }
 
     /// The address of database `name` of this cluster, made by the caller.

@@ -3,9 +3,10 @@
 //! In: an action, a selection within a scope, who asks. Out: how many entries it was about and how many it changed.
 //! Standards: domains-and-routing 11.3.
 //! Invariants: every change is written with a tracking event that names the actor; an entry that is being attempted is acted on after the
-//! attempt; nothing is lost and nothing is sent twice.
+//! attempt, by whichever node attempts it; nothing is lost and nothing is sent twice.
 
 mod apply;
+pub(crate) mod errand;
 mod explain;
 
 pub use explain::explain;
@@ -48,7 +49,8 @@ pub enum Selection {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Due at once.
     RetryNow,
@@ -85,8 +87,11 @@ pub struct ActionCounts {
     pub matched: u64,
     /// Entries changed.
     pub done: u64,
-    /// Entries that are being attempted at this moment: acted on when the attempt has ended without delivering.
+    /// Entries that are being attempted at this moment: acted on when the attempt has ended without delivering. Also those of another node
+    /// that has not answered yet: it acts on them as soon as it may.
     pub after_attempt: u64,
+    /// Entries that other actions had in hands all the time: nothing was done to them.
+    pub busy: u64,
     /// Entries to which the action does not apply (release of what is not held).
     pub not_applicable: u64,
 }
@@ -327,11 +332,13 @@ async fn check_next_hop(desk: &Desk, text: &str) -> Result<(), ActionError> {
 
 async fn chunk(desk: &Arc<Desk>, entries: Vec<Entry>, action: &Action, actor: &str, counts: &mut ActionCounts) -> Result<(), ActionError> {
     counts.matched += u64::try_from(entries.len()).unwrap_or(0);
+    let (entries, others) = errand::apart(desk, entries).await?;
     let mut claimed: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         match claim(desk, (entry.queue_id, entry.number), action, actor).await {
             ActionClaim::Granted => claimed.push(entry),
-            ActionClaim::Kept | ActionClaim::Busy(_) => counts.after_attempt += 1,
+            ActionClaim::Kept => counts.after_attempt += 1,
+            ActionClaim::Busy(_) => counts.busy += 1,
         }
     }
     // What was read before the claim may have changed until it: read again, now that nobody else may change it here.
@@ -365,7 +372,7 @@ async fn chunk(desk: &Arc<Desk>, entries: Vec<Entry>, action: &Action, actor: &s
     desk.queue.wake_loader();
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(()),
+        None => errand::entrust(desk, &others, action, actor, counts).await,
     }
 }
 

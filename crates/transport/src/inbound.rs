@@ -54,27 +54,32 @@ pub struct State {
     pub sightings: Sightings,
 }
 
-/// Writes what was counted of floods and seen of proofs, until shutdown. One task of the process.
+/// Writes what was counted of floods and seen of proofs, until shutdown; [`flush`] writes the rest. One task of the process.
 pub async fn housekeeping(desk: Arc<Desk>) {
     loop {
-        let is_over = tokio::select! {
-            () = desk.shutdown.requested() => true,
-            () = desk.clock.sleep(HOUSEKEEPING_INTERVAL) => false,
-        };
-        // At the end everything is over, whatever its second.
-        let now = if is_over { Duration::MAX } else { desk.clock.monotonic() };
-        let records = desk.inbound.floods.take_over(now);
-        if !records.is_empty() {
-            desk.store.mail.record(records);
+        tokio::select! {
+            () = desk.shutdown.requested() => return,
+            () = desk.clock.sleep(HOUSEKEEPING_INTERVAL) => {}
         }
-        let seen = desk.inbound.sightings.take();
-        if !seen.is_empty()
-            && let Err(error) = desk.store.write(move |tx| sightings::write(tx, &seen)).await
-        {
-            tracing::warn!(%error, "uses of proofs and credentials could not be noted");
-        }
-        if is_over {
-            return;
-        }
+        write(&desk, desk.clock.monotonic()).await;
+    }
+}
+
+/// Writes all that is left, once the last session has ended: sessions are refused and counted until then.
+pub async fn flush(desk: &Desk) {
+    // At the end everything is over, whatever its second.
+    write(desk, Duration::MAX).await;
+}
+
+async fn write(desk: &Desk, now: Duration) {
+    let records = desk.inbound.floods.take_over(now);
+    if !records.is_empty() {
+        desk.store.mail.record(records);
+    }
+    let seen = desk.inbound.sightings.take();
+    if !seen.is_empty()
+        && let Err(error) = desk.store.write(move |tx| sightings::write(tx, &seen)).await
+    {
+        tracing::warn!(%error, "uses of proofs and credentials could not be noted");
     }
 }

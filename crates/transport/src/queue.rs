@@ -67,13 +67,17 @@ pub struct QueueFigures {
     pub fresh_bytes: usize,
 }
 
-/// Whether a next hop took something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// A message.
-    Took,
-    /// Nothing.
-    Not,
+/// A place at a next hop: given back when dropped, however an attempt ends.
+#[derive(Debug)]
+pub(crate) struct Place {
+    queue: QueueHandle,
+    hop: HopKey,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queue.state().give_back(&self.hop);
+    }
 }
 
 struct Shared {
@@ -204,22 +208,13 @@ impl QueueHandle {
         self.0.calendar.notify_one();
     }
 
-    pub(crate) fn take_place(&self, hop: &HopKey, max: u32, now: Duration) -> bool {
-        self.state().hops.take(hop, max, now)
+    pub(crate) fn take_place(&self, hop: &HopKey, max: u32, now: Duration) -> Option<Place> {
+        self.state().hops.take(hop, max, now).then(|| self.place(hop.clone()))
     }
 
-    pub(crate) fn give_back(&self, hop: &HopKey) {
-        self.state().give_back(hop);
-    }
-
-    /// A place is given back; a next hop that took a message is well.
-    pub(crate) fn hop_done(&self, hop: &HopKey, max: u32, served: Served) {
-        let mut state = self.state();
-        match served {
-            Served::Took => state.hop_succeeded(hop, max),
-            Served::Not => {}
-        }
-        state.give_back(hop);
+    /// For a place that is taken already.
+    fn place(&self, hop: HopKey) -> Place {
+        Place { queue: self.clone(), hop }
     }
 
     pub(crate) fn hop_succeeded(&self, hop: &HopKey, max: u32) {
@@ -242,6 +237,17 @@ impl QueueHandle {
     /// Moves through source addresses.
     pub(crate) fn next_source(&self) -> usize {
         self.0.sources.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes entries out of everyone's hands; actions that waited for that are done now.
+    pub(crate) fn let_go(&self, keys: impl Iterator<Item = claim::EntryKey>) {
+        let kept = {
+            let mut state = self.state();
+            keys.map(|key| (key, state.claims.release(key)))
+                .filter(|(_, actions)| !actions.is_empty())
+                .collect()
+        };
+        self.keep_actions(kept);
     }
 
     /// Actions that waited for the end of an attempt are done now.
@@ -286,6 +292,7 @@ pub async fn run(desk: Arc<Desk>, seat: QueueSeat) {
     tasks.spawn(loader::run(Arc::clone(&desk)));
     tasks.spawn(keeper::run(Arc::clone(&desk)));
     tasks.spawn(crate::actions::run_kept(Arc::clone(&desk), kept));
+    tasks.spawn(crate::actions::errand::run(Arc::clone(&desk)));
     loop {
         tokio::select! {
             () = desk.shutdown.requested() => break,

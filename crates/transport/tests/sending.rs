@@ -6,6 +6,10 @@
     reason = "a test that cannot go on must stop"
 )]
 
+#[path = "sending/fault.rs"]
+mod fault;
+#[path = "sending/faults.rs"]
+mod faults;
 #[path = "sending/house.rs"]
 mod house;
 

@@ -270,6 +270,7 @@ fn shown(session: &Session, told: &Value, is_retry: bool) -> Result<()> {
             ("cli.head.about", "matched"),
             ("cli.head.done", "done"),
             ("cli.head.after-the-attempt-under-way", "after_attempt"),
+            ("cli.head.in-other-hands", "busy"),
             ("cli.head.does-not-apply", "not_applicable"),
         ],
     )?;

@@ -56,7 +56,7 @@ pub(crate) struct Sink {
 /// Reads the node file; every problem is told at once.
 pub(crate) fn node(path: &Path) -> Result<Node> {
     Node::load(path).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
+        let lines: Vec<String> = problems.iter().map(|p| format!("  {}", p.fixed(say::lang()))).collect();
         anyhow::anyhow!("{}\n{}", say::about_file("cli.error.node-file", path), lines.join("\n"))
     })
 }
@@ -131,7 +131,7 @@ impl Check {
             println!("{}", serde_json::to_string_pretty(&problems)?);
         } else {
             for problem in &problems {
-                println!("{problem}");
+                println!("{}", problem.fixed(say::lang()));
             }
         }
         match problems.len() {

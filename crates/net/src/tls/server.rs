@@ -3,16 +3,14 @@
 //! Invariants: one broken file leaves the certificates in use as they are; client certificates are asked for and never fail a handshake
 //! by being absent, expired, self-signed or unreadable.
 
+use super::any::AnyClient;
 use super::certificate::{Loaded, Stamp, load, stamp};
 use super::{CertificateFacts, CertificateFiles, PeerCertificate, Roots, SelfSigned, SessionFacts, TlsError, TlsMin, provider, versions};
 use arc_swap::ArcSwap;
 use mail::Timestamp;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{ServerConfig, SignatureScheme};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::TlsAcceptor;
@@ -191,61 +189,5 @@ impl rustls::client::ResolvesClientCert for Table {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Takes any certificate or none. That the client holds its key is checked, as far as the certificate can be read;
-/// one that cannot be read is as good as absent ([`PeerCertificate::of_client`] says nothing about it).
-#[derive(Debug)]
-struct AnyClient;
-
-impl ClientCertVerifier for AnyClient {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if ParsedCertificate::try_from(certificate).is_err() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if ParsedCertificate::try_from(certificate).is_err() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
     }
 }

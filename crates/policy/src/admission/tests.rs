@@ -639,6 +639,38 @@ fn listed_foreign_from() {
         "tenant 1 login login",
     );
     row(
+        "login, foreign reverse path, a domain it may send for",
+        login(A),
+        "other.example",
+        "a.example",
+        OUT,
+        "tenant 1 login login",
+    );
+    row(
+        "login, foreign reverse path, a domain of its tenant it may not send for",
+        login(A),
+        "other.example",
+        "name.onmicrosoft.com",
+        OUT,
+        "CLIENT-NOT-ALLOWED at dot",
+    );
+    row(
+        "login, foreign reverse path, such a domain beside a listed one",
+        login(A),
+        "other.example",
+        "listed.example,name.onmicrosoft.com",
+        OUT,
+        "CLIENT-NOT-ALLOWED at dot",
+    );
+    row(
+        "network, foreign reverse path, any domain of its tenant",
+        network(A),
+        "other.example",
+        "name.onmicrosoft.com",
+        OUT,
+        "tenant 1 network address",
+    );
+    row(
         "a network of two tenants lists for neither",
         Client {
             own: vec![(A, OwnSource::Network), (B, OwnSource::Network)],

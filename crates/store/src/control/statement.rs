@@ -22,6 +22,7 @@ pub(super) const ALL: &[&[Named]] = &[
     super::api_key::STATEMENTS,
     super::audit::STATEMENTS,
     super::domain::STATEMENTS,
+    super::errand::STATEMENTS,
     super::installation::STATEMENTS,
     super::job::STATEMENTS,
     super::live::STATEMENTS,

@@ -1,7 +1,7 @@
 //! Batch: how does everything that waits become one transaction?
 //!
 //! In:  acceptances, settlements, records. Out: statements over arrays, sent one after another without waiting, and what they touched.
-//! Invariants: whoever touches entries locks their message first, in order of queue ids; an attempt's settlement touches only entries of
+//! Invariants: whoever touches entries locks their message first, in order of queue ids; a settlement touches only entries of
 //! this node's epoch; with its last entry goes the message; a message is born only of an entry that was still there.
 
 mod columns;
@@ -10,12 +10,13 @@ pub(super) use columns::plain;
 
 use mail::{BlobId, QueueId, TenantId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Statement};
 
 use super::lease::Identity;
 use super::session::{Fault, Session, Step, pipelined};
 use crate::StoreError;
-use crate::spool::{Acceptance, Body, Origin, Settlement};
+use crate::spool::{Acceptance, Body, Settlement};
 use crate::tracking::Record;
 use columns::{Columns, INSERT_ENTRY, INSERT_MESSAGE, Param, UPDATE_ENTRY, seq_of};
 
@@ -111,7 +112,7 @@ impl Mark {
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) orphans: Vec<Orphan>,
-    /// Entries changed: (queue id, number) and their owner.
+    /// Entries changed: (queue id, number).
     pub(super) changed: HashSet<(i64, i64)>,
     /// A person changed an entry of this node.
     pub(super) wakes: bool,
@@ -122,12 +123,10 @@ pub(super) struct Done {
 }
 
 const DELETE_ENTRY: &str = "DELETE FROM entry e USING unnest($1::int8[], $2::int8[], $3::bool[]) AS r(queue_id, number, person) \
-     WHERE e.queue_id = r.queue_id AND e.number = r.number AND (r.person OR e.owner = $4) RETURNING e.queue_id, e.number, e.owner, r.person";
+     WHERE e.queue_id = r.queue_id AND e.number = r.number AND e.owner = $4 RETURNING e.queue_id, e.number, r.person";
 const DELETE_MESSAGE: &str = "DELETE FROM message m WHERE m.queue_id = ANY($1::int8[]) \
      AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.queue_id = m.queue_id) RETURNING m.queue_id, m.tenant, m.blob";
 const LOCK_MESSAGES: &str = "SELECT 1 FROM message WHERE queue_id = ANY($1::int8[]) ORDER BY queue_id FOR UPDATE";
-const TOUCH: &str =
-    "UPDATE node SET touched = touched + 1 WHERE epoch <> $2 AND epoch IN (SELECT owner FROM entry WHERE queue_id = ANY($1::int8[]))";
 const PARENTS: &str = "SELECT queue_id, number, owner FROM entry WHERE queue_id = ANY($1::int8[])";
 /// Fails when this connection may not write any more: dividing by zero ends the transaction, so that the COMMIT already sent does nothing.
 const GUARD: &str = "SELECT 1 / count(*) FROM (SELECT 1 FROM node WHERE epoch = $1 AND writer = $2 FOR KEY SHARE) live";
@@ -255,20 +254,19 @@ fn collect<'a>(
     Ok(columns)
 }
 
-/// A DSN is born of an entry that is still there, and for an attempt still this node's; of none at all when nothing is changed.
+/// A DSN is born of an entry that is still there and still this node's; of none at all when nothing is changed.
 fn may_bear(s: &Settlement, identity: Identity, parents: Option<&BTreeMap<(i64, i64), i64>>) -> bool {
     let owner = |number: u32| parents.and_then(|p| p.get(&(s.queue_id.to_i64(), i64::from(number))));
     s.changes.is_empty()
         || s.changes
             .iter()
-            .any(|(number, _)| owner(*number).is_some_and(|o| s.origin == Origin::Person || *o == identity.epoch))
+            .any(|(number, _)| owner(*number).is_some_and(|o| *o == identity.epoch))
 }
 
 /// Statements of a batch, prepared.
 struct Statements {
     guard: Statement,
     lock: Statement,
-    touch: Statement,
     message: Statement,
     entry: Statement,
     days: Vec<Statement>,
@@ -291,7 +289,6 @@ impl Statements {
         Ok(Self {
             guard: session.prepared(GUARD).await?,
             lock: session.prepared(LOCK_MESSAGES).await?,
-            touch: session.prepared(TOUCH).await?,
             message: session.prepared(INSERT_MESSAGE).await?,
             entry: session.prepared(&INSERT_ENTRY).await?,
             days,
@@ -319,7 +316,6 @@ async fn send(session: &Session, identity: Identity, columns: &Columns<'_>, is_o
     let settled: Vec<i64> = columns.settled.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let guard: [Param<'_>; 2] = [&identity.epoch, &identity.writer];
     let lock: [Param<'_>; 1] = [&settled];
-    let touch: [Param<'_>; 2] = [&columns.persons, &identity.epoch];
     let message = columns.messages.params();
     let mut entry = columns.born.params();
     entry.push(&identity.epoch);
@@ -337,9 +333,6 @@ async fn send(session: &Session, identity: Identity, columns: &Columns<'_>, is_o
         if !settled.is_empty() {
             steps.push(Box::pin(client.query(&statements.lock, &lock)));
         }
-    }
-    if !columns.persons.is_empty() {
-        steps.push(Box::pin(client.query(&statements.touch, &touch)));
     }
     if !columns.messages.queue_id.is_empty() {
         steps.push(Box::pin(client.query(&statements.message, &message)));
@@ -359,17 +352,17 @@ async fn send(session: &Session, identity: Identity, columns: &Columns<'_>, is_o
         steps.push(Box::pin(client.query(&statements.bury, &bury)));
     }
     steps.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| Vec::new()) }));
-    judge(pipelined(steps).await, changes, identity)
+    judge(pipelined(steps).await, changes)
 }
 
 /// Committed when every answer is good. The first refusal is the true one: what follows it only says that the transaction is void.
-fn judge(answers: Vec<Result<Vec<Row>, tokio_postgres::Error>>, changes: usize, identity: Identity) -> Result<Done, Fault> {
+fn judge(answers: Vec<Result<Vec<Row>, tokio_postgres::Error>>, changes: usize) -> Result<Done, Fault> {
     let last = answers.len().saturating_sub(1);
     let mut refused = None;
     let mut done = Done::default();
     for (at, answer) in answers.into_iter().enumerate() {
         match answer.map_err(Fault::from) {
-            Ok(rows) if at >= changes && at < last => rows.iter().try_for_each(|row| done.note(row, identity))?,
+            Ok(rows) if at >= changes && at < last => rows.iter().try_for_each(|row| done.note(row))?,
             Ok(_) => {}
             Err(fault @ Fault::Lost(_)) => return Err(fault),
             Err(fault) => refused = refused.or(Some(fault)),
@@ -389,22 +382,21 @@ impl Done {
         }
     }
 
-    /// Entries that an attempt should have changed and did not.
+    /// Entries that should have been changed and were not.
     pub(super) fn missing(&self, job: &Job) -> Vec<(i64, i64)> {
         if self.is_looked_up {
             return Vec::new();
         }
-        let attempts = job.settlements().iter().filter(|s| s.origin == Origin::Attempt);
-        let entries = attempts.flat_map(|s| s.changes.iter().map(|(n, _)| (s.queue_id.to_i64(), i64::from(*n))));
+        let settled = job.settlements().iter();
+        let entries = settled.flat_map(|s| s.changes.iter().map(|(n, _)| (s.queue_id.to_i64(), i64::from(*n))));
         entries.filter(|e| !self.changed.contains(e)).collect()
     }
 
-    /// A changed entry (queue id, number, owner, person) or a buried message (queue id, tenant, blob).
-    fn note(&mut self, row: &Row, identity: Identity) -> Result<(), Fault> {
-        if row.len() == 4 {
+    /// A changed entry (queue id, number, by a person) or a buried message (queue id, tenant, blob).
+    fn note(&mut self, row: &Row) -> Result<(), Fault> {
+        if row.columns().get(2).is_some_and(|c| *c.type_() == Type::BOOL) {
             self.changed.insert((row.try_get(0)?, row.try_get(1)?));
-            let (owner, person): (i64, bool) = (row.try_get(2)?, row.try_get(3)?);
-            self.wakes |= person && owner == identity.epoch;
+            self.wakes |= row.try_get::<_, bool>(2)?;
         } else if let Some(hash) = row.try_get::<_, Option<&[u8]>>(2)?.and_then(|b| b.try_into().ok()) {
             self.orphans
                 .push((TenantId(row.try_get(1)?), BlobId(hash), QueueId::from_i64(row.try_get(0)?)));

@@ -143,6 +143,19 @@ impl MailReader {
         rows.iter().map(|row| Ok(QueueId::from_i64(row.try_get(0)?))).collect()
     }
 
+    /// Entries of these that are there and not of `owner`.
+    pub(super) async fn strangers(&self, entries: &[(QueueId, u32)], owner: i64) -> Result<Vec<(QueueId, u32)>, StoreError> {
+        let (ids, numbers): (Vec<i64>, Vec<i64>) = entries.iter().map(|(id, n)| (id.to_i64(), i64::from(*n))).unzip();
+        let text = "SELECT e.queue_id, e.number FROM entry e JOIN unnest($1::int8[], $2::int8[]) AS r(q, n) \
+                    ON e.queue_id = r.q AND e.number = r.n WHERE e.owner <> $3";
+        let rows = self.ask(text, &[&ids, &numbers, &owner]).await?;
+        let key = |row: &Row| {
+            let number = u32::try_from(row.try_get::<_, i64>(1)?).map_err(|_| StoreError::Data("number of an entry".into()))?;
+            Ok((QueueId::from_i64(row.try_get(0)?), number))
+        };
+        rows.iter().map(key).collect()
+    }
+
     pub(super) async fn message(&self, queue_id: QueueId) -> Result<Option<SpoolMessage>, StoreError> {
         let text = "SELECT tenant, direction, received_at, size, blob, reverse_path, head, body FROM message WHERE queue_id = $1";
         let rows = self.ask(text, &[&queue_id.to_i64()]).await?;

@@ -328,7 +328,7 @@ impl Writer {
         outcomes
     }
 
-    /// Entries that an attempt did not change: gone, which is right, or another node's.
+    /// Entries that were not changed: gone, which is right, or another node's.
     async fn whose(&self, entries: &[(i64, i64)]) -> Result<(), StoreError> {
         let Some((session, identity)) = &self.session else {
             return Err(StoreError::LeaseLost);

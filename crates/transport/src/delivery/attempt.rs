@@ -12,7 +12,7 @@ use super::route::Candidate;
 use super::wire::Wire;
 use crate::Desk;
 use crate::outcome::Fate;
-use crate::queue::{QueueHandle, Served};
+use crate::queue::{Place, QueueHandle};
 use mail::{Reason, Reply, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,18 +65,15 @@ struct Open {
 }
 
 impl Attempt<'_> {
-    /// Tries all candidates. A place at the first one is taken already; all places are given back.
-    pub async fn run(&self, entries: Vec<Entry>) -> Tried {
+    /// Tries all candidates. `first` is a place at the first one.
+    pub(crate) async fn run(&self, entries: Vec<Entry>, first: Place) -> Tried {
         let mut tried = Tried::default();
-        let mut holds_place = true;
+        let mut held = Some(first);
         let mut rest = entries;
         while !rest.is_empty() && !tried.is_lease_lost {
             let later = rest.split_off(rest.len().min(RECIPIENTS_MAX));
             let now = std::mem::replace(&mut rest, later);
-            self.group(now, std::mem::take(&mut holds_place), &mut tried).await;
-        }
-        if holds_place && let Some(first) = self.candidates.first() {
-            self.queue.give_back(&self.hop(first));
+            self.group(now, held.take(), &mut tried).await;
         }
         tried
     }
@@ -85,7 +82,7 @@ impl Attempt<'_> {
         hop_key(self.message.tenant, candidate)
     }
 
-    async fn group(&self, entries: Vec<Entry>, mut holds_place: bool, tried: &mut Tried) {
+    async fn group(&self, entries: Vec<Entry>, mut held: Option<Place>, tried: &mut Tried) {
         let mut open: Vec<Open> = entries
             .into_iter()
             .map(|entry| Open {
@@ -99,8 +96,11 @@ impl Attempt<'_> {
             if open.is_empty() {
                 break;
             }
-            let has_place = std::mem::take(&mut holds_place) || self.place(candidate).await;
-            if !has_place {
+            let place = match held.take() {
+                Some(place) => Some(place),
+                None => self.place(candidate).await,
+            };
+            let Some(place) = place else {
                 only_own = false;
                 let text = "all connections to this next hop are in use".to_owned();
                 let said = Said {
@@ -111,7 +111,7 @@ impl Attempt<'_> {
                 };
                 open.iter_mut().for_each(|o| o.last = Some((candidate.host.clone(), said.clone())));
                 continue;
-            }
+            };
             let before = tried.fates.len();
             let kind = self.candidate(candidate, &mut open, tried).await;
             let took = tried
@@ -119,11 +119,10 @@ impl Attempt<'_> {
                 .iter()
                 .skip(before)
                 .any(|(_, fate)| matches!(fate, Fate::Delivered { .. }));
-            self.queue.hop_done(
-                &self.hop(candidate),
-                candidate.connections_max,
-                if took { Served::Took } else { Served::Not },
-            );
+            if took {
+                self.queue.hop_succeeded(&self.hop(candidate), candidate.connections_max);
+            }
+            drop(place);
             only_own &= kind == Some(FailureKind::OwnListener);
             if tried.is_lease_lost {
                 return;
@@ -167,15 +166,16 @@ impl Attempt<'_> {
     }
 
     /// Waits for a place at a further candidate.
-    async fn place(&self, candidate: &Candidate) -> bool {
+    async fn place(&self, candidate: &Candidate) -> Option<Place> {
         let hop = self.hop(candidate);
         let begin = self.desk.clock.monotonic();
         loop {
-            if self.queue.take_place(&hop, candidate.connections_max, self.desk.clock.monotonic()) {
-                return true;
+            let taken = self.queue.take_place(&hop, candidate.connections_max, self.desk.clock.monotonic());
+            if taken.is_some() {
+                return taken;
             }
             if self.desk.clock.monotonic().saturating_sub(begin) >= PLACE_WAIT || self.desk.shutdown.is_requested() {
-                return false;
+                return None;
             }
             self.desk.clock.sleep(PLACE_LOOK).await;
         }

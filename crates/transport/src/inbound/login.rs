@@ -8,7 +8,7 @@ use super::reply::Refusal;
 use super::session::Session;
 use super::sources::Login;
 use identity::relay::{LoginRefusal, RelayLogin, ScramProof};
-use mail::{Reason, header};
+use mail::{Reason, Reference, header};
 use proto::sasl::{ScramKeys, nonce};
 use proto::smtp::server::Answer;
 
@@ -90,11 +90,13 @@ impl Session {
         if let Some(question) = self.scram.take() {
             // Counts as a failure for lock-out; the door answers "wrong" to it in any case. Lock-out counts a wrong secret once, however
             // often a device repeats it; what was tried here is not known, so each try counts as another.
-            let tried = self.desk.clock.monotonic().as_nanos().to_be_bytes();
-            let _ = self
-                .desk
-                .relay
-                .finish_scram(*question, ScramProof::Wrong(&tried), self.connection.ip(), self.desk.now());
+            let tried = Reference::random().to_string();
+            let _ = self.desk.relay.finish_scram(
+                *question,
+                ScramProof::Wrong(tried.as_bytes()),
+                self.connection.ip(),
+                self.desk.now(),
+            );
         }
         let detail = format!("login {}", header::printable(user, LOGIN_CHARS_MAX));
         self.refusal(&Refusal::new(Reason::AuthFailed).with_detail(detail), None, None)

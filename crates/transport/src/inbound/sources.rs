@@ -238,7 +238,10 @@ impl Judge<'_> {
         let all = tenant
             .filter(|_| own.is_none())
             .into_iter()
-            .flat_map(|t| senders(t).map(|(d, _)| &**d));
+            .flat_map(|t| senders(t))
+            // What a domain lists, it lists for logins that may send for it.
+            .filter(|(d, _)| self.login.is_none() || self.login_may_send(&d.name))
+            .map(|(d, _)| &**d);
         let listed = |d: &&LiveDomain| match d.settings.foreign_from {
             ForeignFrom::Listed => true,
             ForeignFrom::Reject | ForeignFrom::ForwardedOnly => false,

@@ -4,6 +4,7 @@
 //! Invariants: a job ends in an outcome, in the schedule again (its next hop is full), or is forgotten when its entries are no longer ours;
 //! claims and shares are given back in every case.
 
+use super::Place;
 use super::claim::EntryKey;
 use super::expire::{self, Due, Way};
 use super::schedule::Class;
@@ -77,10 +78,8 @@ impl Left {
 
     fn give_up(self, desk: &Desk) {
         let now = desk.now();
+        desk.queue.let_go(self.numbers.iter().map(|n| (self.queue_id, *n)));
         let mut state = desk.queue.state();
-        for number in &self.numbers {
-            drop(state.claims.release((self.queue_id, *number)));
-        }
         state.share_ended(self.tenant, self.lane, self.class, self.held_bytes, now);
         state.lanes.note(self.lane, self.tenant, now.after(PANICKED_LOOK));
     }
@@ -166,7 +165,9 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
     let (plan, number) = share(desk, &live, &message, &mut job);
     let Some(variant) = message.variants.get(usize::from(number)) else {
         tracing::error!(queue_id = %message.queue_id, "a variant is missing");
-        return later(desk, &job);
+        later(desk, &job);
+        // What is over is over without its variant too.
+        return write(desk, &live, &message, fates, Vec::new()).await;
     };
     let candidates = match course(desk, &live, &message, (&plan, number), &mut job).await {
         Course::Try(candidates) => candidates,
@@ -175,7 +176,7 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
             return settle(desk, &live, job, &message, fates, Vec::new()).await;
         }
     };
-    let Some(mut job) = candidates.first().and_then(|first| placed(desk, job, first, &message)) else {
+    let Some((mut job, place)) = candidates.first().and_then(|first| placed(desk, job, first, &message)) else {
         // Back in line for the place; what was judged on the way is written all the same.
         return write(desk, &live, &message, fates, Vec::new()).await;
     };
@@ -189,7 +190,7 @@ async fn attempt(desk: &Arc<Desk>, mut job: Job) {
         deadlines,
         lease_epoch: job.lease_epoch,
     };
-    let tried = run.run(std::mem::take(&mut job.entries)).await;
+    let tried = run.run(std::mem::take(&mut job.entries), place).await;
     if tried.is_lease_lost {
         tracing::warn!(queue_id = %message.queue_id, "lease lost before the final dot, entries left to their new owner");
     }
@@ -255,16 +256,8 @@ async fn settle_tried(
     if is_lease_lost {
         // Entries that were taken before the lease was lost are written if the store lets us; the others are another node's.
         let written: std::collections::HashSet<u32> = fates.iter().map(|(e, _)| e.number).collect();
-        let lost: Vec<EntryKey> = job
-            .numbers
-            .iter()
-            .filter(|n| !written.contains(n))
-            .map(|n| (job.queue_id, *n))
-            .collect();
-        let mut state = desk.queue.state();
-        for key in lost {
-            drop(state.claims.release(key));
-        }
+        let lost = job.numbers.iter().filter(|n| !written.contains(n));
+        desk.queue.let_go(lost.map(|n| (job.queue_id, *n)));
     }
     let live = desk.live();
     settle(desk, &live, job, message, fates, events).await;
@@ -274,10 +267,10 @@ async fn settle_tried(
 async fn ready(desk: &Desk, job: &mut Job) -> Result<Option<Arc<SpoolMessage>>, StoreError> {
     if desk.store.mail.lease_epoch() != job.lease_epoch {
         // Read under a lease that was lost: whose they are now, a new look at the lane tells.
-        let mut state = desk.queue.state();
-        for entry in job.entries.drain(..) {
-            drop(state.claims.release((job.queue_id, entry.number)));
-            state.lanes.note(job.lane, job.tenant, entry.due);
+        let lost: Vec<Entry> = job.entries.drain(..).collect();
+        desk.queue.let_go(lost.iter().map(|e| (e.queue_id, e.number)));
+        for entry in &lost {
+            desk.queue.state().lanes.note(job.lane, job.tenant, entry.due);
         }
     }
     let generation = desk.queue.state().generation;
@@ -293,12 +286,9 @@ async fn ready(desk: &Desk, job: &mut Job) -> Result<Option<Arc<SpoolMessage>>, 
         }
         job.entries = kept;
         job.generation = generation;
-        let mut state = desk.queue.state();
-        for (number, due) in dropped {
-            drop(state.claims.release((job.queue_id, number)));
-            if let Some(due) = due {
-                state.lanes.note(job.lane, job.tenant, due);
-            }
+        desk.queue.let_go(dropped.iter().map(|(number, _)| (job.queue_id, *number)));
+        for due in dropped.iter().filter_map(|(_, due)| *due) {
+            desk.queue.state().lanes.note(job.lane, job.tenant, due);
         }
     }
     job.numbers = job.entries.iter().map(|e| e.number).collect();
@@ -395,12 +385,13 @@ fn usable(desk: &Desk, tenant: TenantId, candidates: Vec<Arc<Candidate>>) -> Vec
 }
 
 /// Takes a place at the first candidate, or puts the job where it waits for one.
-fn placed(desk: &Desk, mut job: Job, first: &Candidate, message: &Arc<SpoolMessage>) -> Option<Job> {
+fn placed(desk: &Desk, mut job: Job, first: &Candidate, message: &Arc<SpoolMessage>) -> Option<(Job, Place)> {
     let hop = hop_key(message.tenant, first);
     let now = desk.clock.monotonic();
     let mut state = desk.queue.state();
     if state.hops.take(&hop, first.connections_max, now) {
-        return Some(job);
+        drop(state);
+        return Some((job, desk.queue.place(hop)));
     }
     state.schedule.done(job.tenant, job.lane);
     let number = job.number;
@@ -456,21 +447,16 @@ async fn write(desk: &Arc<Desk>, live: &Live, message: &SpoolMessage, fates: Vec
 
 /// The message is gone (discarded): nothing is left to do.
 fn gone(desk: &Desk, job: &Job) {
-    let mut state = desk.queue.state();
-    for number in &job.numbers {
-        drop(state.claims.release((job.queue_id, *number)));
-    }
-    state.job_ended(job, desk.now());
+    desk.queue.state().job_ended(job, desk.now());
+    desk.queue.let_go(job.numbers.iter().map(|n| (job.queue_id, *n)));
 }
 
 /// It cannot be read now: the store is asked again.
 fn later(desk: &Desk, job: &Job) {
     let now = desk.now();
+    desk.queue.let_go(job.keys());
     {
         let mut state = desk.queue.state();
-        for key in job.entries.iter().map(|e| (e.queue_id, e.number)).collect::<Vec<_>>() {
-            drop(state.claims.release(key));
-        }
         state.job_ended(job, now);
         state.lanes.note(job.lane, job.tenant, now.after(UNREADABLE_LOOK));
     }

@@ -39,6 +39,16 @@ pub(crate) struct Plan {
     pub(crate) zone: Vec<(String, String, String)>,
     pub(crate) own_listeners: Vec<SocketAddr>,
     pub(crate) roots: Vec<String>,
+    /// The store, instead of an embedded one in the house's folder.
+    pub(crate) store: Option<OpenStore>,
+}
+
+/// Opens a store in a folder, by a clock.
+pub(crate) type OpenStore = Box<dyn FnOnce(&Path, Clock) -> Store>;
+
+/// The usual one.
+pub(crate) fn embedded(dir: &Path, clock: Clock) -> Store {
+    Store::open_embedded(&OpenOptions::below(dir, Arc::new(move || clock.now()))).unwrap()
 }
 
 impl Plan {
@@ -49,7 +59,13 @@ impl Plan {
             zone: Vec::new(),
             own_listeners: Vec::new(),
             roots: Vec::new(),
+            store: None,
         }
+    }
+
+    pub(crate) fn store(mut self, open: impl FnOnce(&Path, Clock) -> Store + 'static) -> Self {
+        self.store = Some(Box::new(open));
+        self
     }
 
     pub(crate) fn tenant(mut self, id: i64, domain: &str, rows: Vec<InboundServer>) -> Self {
@@ -321,9 +337,9 @@ fn live(plan: &Plan) -> Live {
     live
 }
 
-fn desk(plan: Plan, dir: &Path, clock: Clock, shutdown: Shutdown, queue: QueueHandle) -> Desk {
-    let now = clock.clone();
-    let store = Store::open_embedded(&OpenOptions::below(dir, Arc::new(move || now.now()))).unwrap();
+fn desk(mut plan: Plan, dir: &Path, clock: Clock, shutdown: Shutdown, queue: QueueHandle) -> Desk {
+    let open = plan.store.take().unwrap_or_else(|| Box::new(embedded));
+    let store = open(dir, clock.clone());
     let guard = Guard::new(plan.own_listeners.clone(), vec!["127.0.0.0/8".parse::<AllowedNetwork>().unwrap()]);
     let rows: Vec<StaticEntry> = plan
         .zone
@@ -367,6 +383,7 @@ fn desk(plan: Plan, dir: &Path, clock: Clock, shutdown: Shutdown, queue: QueueHa
     .unwrap();
     let keys = Arc::new(identity::Keys::from_secret(&[7; 32]));
     Desk {
+        ids: Arc::new(IdSource::new(store.mail.node_slot())),
         store,
         settings: Arc::new(ArcSwap::from_pointee(live(&plan))),
         node: Arc::new(node(dir)),
@@ -377,7 +394,6 @@ fn desk(plan: Plan, dir: &Path, clock: Clock, shutdown: Shutdown, queue: QueueHa
         relay: Arc::new(identity::relay::RelayDoor::new(&keys).unwrap()),
         stamp_key: StampKey::new(&keys.stamp_key()),
         keys,
-        ids: Arc::new(IdSource::new(0)),
         queue,
         rates: Arc::default(),
         inbound: Arc::default(),

@@ -133,8 +133,10 @@ pub struct ActionView {
     pub matched: u64,
     /// Entries changed.
     pub done: u64,
-    /// Being attempted at this moment: acted on afterwards.
+    /// Being attempted at this moment, or another node's that has not answered yet: acted on afterwards.
     pub after_attempt: u64,
+    /// Other actions had them in hands: nothing was done to them, ask again.
+    pub busy: u64,
     /// The action does not apply to them.
     pub not_applicable: u64,
 }
@@ -146,6 +148,7 @@ impl ActionView {
             matched,
             done: 0,
             after_attempt: 0,
+            busy: 0,
             not_applicable: 0,
         }
     }
@@ -157,6 +160,7 @@ impl From<ActionCounts> for ActionView {
             matched: counts.matched,
             done: counts.done,
             after_attempt: counts.after_attempt,
+            busy: counts.busy,
             not_applicable: counts.not_applicable,
         }
     }

@@ -104,7 +104,7 @@ pub(super) static UPDATE_ENTRY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "UPDATE entry e SET {}, {}, {}, {}, {}, {}, {}, {}, {}, attempts = r.attempts, last_reply = r.last_reply, delay_notice_at = r.delay_notice_at \
          FROM unnest({ENTRY_ARRAYS}, $17::bool[]) AS r({ENTRY_COLUMNS}, person) \
-         WHERE e.queue_id = r.queue_id AND e.number = r.number AND (r.person OR e.owner = $18) RETURNING e.queue_id, e.number, e.owner, r.person",
+         WHERE e.queue_id = r.queue_id AND e.number = r.number AND e.owner = $18 RETURNING e.queue_id, e.number, r.person",
         unless_held("due"),
         unless_held("state"),
         unless_held("reason"),
@@ -200,7 +200,6 @@ pub(super) struct Columns<'a> {
     pub(super) replaced: Entries,
     pub(super) settled: Vec<i64>,
     pub(super) emptied: Vec<i64>,
-    pub(super) persons: Vec<i64>,
     pub(super) numbers: Vec<Option<(i16, i64)>>,
 }
 
@@ -226,9 +225,6 @@ impl<'a> Columns<'a> {
         }
         if !s.changes.is_empty() {
             self.settled.push(id);
-            if s.origin == Origin::Person {
-                self.persons.push(id);
-            }
         }
     }
 

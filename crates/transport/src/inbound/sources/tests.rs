@@ -266,3 +266,45 @@ fn foreign_header_from_by_domain() {
     // A provider domain has no setting of its own.
     assert!(judge.foreign_listed(A, Some(&name("name.onmicrosoft.com")), &name("friend.example")));
 }
+
+#[test]
+fn a_login_gets_the_lists_of_domains_it_may_send_for() {
+    let live = world();
+    let edit = |d: &Arc<LiveDomain>| {
+        Arc::new(LiveDomain {
+            settings: DomainDocument {
+                foreign_from: ForeignFrom::Listed,
+                foreign_from_listed: vec![name(&format!("friend.{}", d.name.as_str()))],
+                outbound_submission: true,
+                ..d.settings.clone()
+            },
+            ..LiveDomain::clone(d)
+        })
+    };
+    let a = &live.tenants[&A];
+    let mut rows: Vec<_> = a.domains.values().map(edit).collect();
+    rows.sort_by_key(|d| d.name.as_str().to_owned());
+    let live = super::tests::live(vec![tenant(A, TenantState::Active, a.settings.clone(), rows)]);
+    let index = Sources::default().of(&live);
+    let proofs = Proofs::default();
+    let listed = |credential: Option<&str>| -> Vec<bool> {
+        let login = credential.map(|c| Login {
+            tenant: A,
+            credential: c.into(),
+            name: String::new(),
+        });
+        let judge = Judge {
+            live: &live,
+            index: &index,
+            login: login.as_ref(),
+            proofs: &proofs,
+            now: Timestamp(0),
+        };
+        ["friend.a.example", "friend.a2.example"]
+            .map(|d| judge.foreign_listed(A, None, &name(d)))
+            .to_vec()
+    };
+    assert_eq!(listed(None), [true, true]);
+    assert_eq!(listed(Some("server")), [true, true]);
+    assert_eq!(listed(Some("printer")), [true, false]);
+}
