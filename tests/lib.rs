@@ -505,6 +505,18 @@ pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Result<Val
     )
 }
 
+/// A web page with its head, asked for in a language or in none.
+pub async fn page(host: &str, path: &str, language: Option<&str>) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let wish = language.map_or_else(String::new, |l| format!("Accept-Language: {l}\r\n"));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{wish}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    page
+}
+
 /// Asks the API as a reader of this language (`Accept-Language`; empty: none named); the head and the document of the answer.
 pub async fn ask_in(world: &World, language: &str, key: &str, method: &str, path: &str, media: &str, body: &str) -> (String, Value) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -342,7 +342,7 @@ async fn never_for_null() {
             .set_tenant(json!({category: "bounce"}))
             .await
             .expect_err("categories come with content checks");
-        assert_eq!(problem.document["reason"], "unknown", "{}", problem.document);
+        assert_eq!(problem.document["reason"], "not-available", "{}", problem.document);
     }
     world.stop().await;
 }
@@ -373,7 +373,7 @@ async fn likely_forged() {
     assert_eq!(deliver("127.0.0.8").await, ("fail".into(), "failed".into()));
     returns.wait(2).await;
     let problem = world.set_tenant(json!({"dmarc": true})).await.expect_err("DMARC comes later");
-    assert_eq!(problem.document["reason"], "unknown");
+    assert_eq!(problem.document["reason"], "not-available");
     world.stop().await;
 }
 

@@ -7,7 +7,7 @@ mod session;
 use mail::Reason;
 use mitsuke::client::Api;
 use serde_json::{Value, json};
-use system::{TENANT, World, ask, assert_checked, assert_refused};
+use system::{TENANT, World, ask, assert_checked, assert_refused, page};
 use testkit::client::Client;
 use transport::inbound::reply::{CATALOGUE, Form, Refusal};
 
@@ -84,7 +84,7 @@ async fn form_and_page() {
         world.refusal(&world.operator, &reply).await;
         let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         for (language, words) in [("ja", "lang=\"ja\""), ("en", "lang=\"en\"")] {
-            let page = http_get(host, &format!("/{path}"), language).await;
+            let page = page(host, &format!("/{path}"), Some(language)).await;
             assert!(
                 page.starts_with("HTTP/1.1 200") && page.contains(words) && page.contains("NO-DOMAIN"),
                 "{page}"
@@ -96,16 +96,6 @@ async fn form_and_page() {
         }
     }
     world.stop().await;
-}
-
-async fn http_get(host: &str, path: &str, language: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Language: {language}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.unwrap();
-    page
 }
 
 /// What a later check would say is in the catalogue already, word for word.
@@ -138,20 +128,19 @@ async fn later_replies() {
     let world = World::start().await;
     for field in [
         "suppression",
-        "send_limit",
-        "blocked_clients",
+        "limit_day",
+        "lists",
         "dnsbl",
         "reputation",
         "iprev",
         "greylist",
-        "blocked_senders",
         "spf",
         "dkim",
         "dmarc",
         "virus",
         "spam",
-        "content",
-        "scanner",
+        "content_rules",
+        "scan_budget",
     ] {
         for answer in [
             world.set_tenant(json!({field: {"action": "reject"}})).await,
@@ -160,7 +149,7 @@ async fn later_replies() {
             let problem = answer.expect_err(field);
             assert_eq!(
                 (problem.status, &problem.document["reason"]),
-                (422, &json!("unknown")),
+                (422, &json!("not-available")),
                 "{field}: {}",
                 problem.document
             );

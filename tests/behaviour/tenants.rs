@@ -84,13 +84,7 @@ async fn language_and_zone() {
     let page = |reply: String| {
         let path = format!("/r/{}", reply.rsplit("/r/").next().unwrap());
         let web = world.address(config::node::ListenerRole::Web);
-        async move {
-            let web = mitsuke::client::Api::new(mitsuke::client::Door::Url {
-                url: format!("http://{web}"),
-                key: "none".into(),
-            });
-            String::from_utf8(web.send(hyper::Method::GET, &path, "text/plain", Vec::new()).await.unwrap()).unwrap()
-        }
+        async move { system::page(&web.to_string(), &path, None).await }
     };
     ask(&world.operator, "PATCH", "/tenants/alpha", json!({"state": "suspended"}))
         .await

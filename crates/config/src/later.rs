@@ -6,6 +6,7 @@
 /// Settings by chapter: `group: name name …`.
 const NAMES: &[&str] = &[
     // Inbound protection.
+    "scan: budget",
     "conn: greeting_delay helo iprev reputation_level dnsbl country greylist tarpit ban",
     "auth: trusted_relays ip_match exceptions dns_budget cleartext",
     "spf: action",
@@ -79,6 +80,7 @@ const WORDS: &[&str] = &[
     "bulk",
     "callout",
     "conn",
+    "content_rules",
     "dane",
     "delay",
     "digest",
@@ -95,12 +97,14 @@ const WORDS: &[&str] = &[
     "iprev",
     "journal",
     "ldap",
+    "lists",
     "lock",
     "login",
     "mfa",
     "mta_sts",
     "oidc",
     "phish",
+    "phishing",
     "quarantine",
     "reputation",
     "ruf",
@@ -111,6 +115,7 @@ const WORDS: &[&str] = &[
     "suppression",
     "tarpit",
     "url",
+    "virus",
     "zip",
 ];
 
