@@ -92,14 +92,23 @@ impl Claims {
     /// [`ControlError::NotFound`], or of the store.
     pub async fn check_now(&self, desk: &Desk, tenant: TenantId, name: &Domain) -> Result<bool, ControlError> {
         let (now, key) = (desk.now(), name.clone());
-        if !desk.store.write(move |tx| domain::check_now(tx, tenant, &key, now)).await? {
-            return Ok(false);
-        }
-        let key = name.clone();
-        if let Some(claim) = desk.store.read(move |tx| domain::get(tx, tenant, &key)).await? {
-            look_at(&Eyes::of(desk), claim).await?;
-            self.settings.refresh().await?;
-        }
+        // Asked for and taken in one step: the engine's own round would take it otherwise, and the answer would tell what was known before.
+        let taken = desk
+            .store
+            .write(move |tx| {
+                if !domain::check_now(tx, tenant, &key, now)? {
+                    return Ok(None);
+                }
+                let Some(claim) = domain::get(tx, tenant, &key)? else {
+                    return Ok(None);
+                };
+                let is_taken = domain::take(tx, &claim, now.after(TAKEN_FOR))?;
+                Ok::<_, ControlError>(is_taken.then_some(claim))
+            })
+            .await?;
+        let Some(claim) = taken else { return Ok(false) };
+        look_closely(&Eyes::of(desk), claim).await?;
+        self.settings.refresh().await?;
         Ok(true)
     }
 
@@ -179,7 +188,12 @@ async fn look_at(eyes: &Eyes<'_>, claim: DomainClaim) -> Result<(), StoreError> 
     if !eyes.store.write(move |tx| domain::take(tx, &taken, now.after(TAKEN_FOR))).await? {
         return Ok(());
     }
-    let id = claim.tenant;
+    look_closely(eyes, claim).await
+}
+
+/// Asks DNS about a claim that was taken, does what follows.
+async fn look_closely(eyes: &Eyes<'_>, claim: DomainClaim) -> Result<(), StoreError> {
+    let (now, id) = (eyes.now, claim.tenant);
     let tenant = eyes.store.read(move |tx| tenant::get(tx, id).map_err(as_store)).await?;
     let before = Report::parse(&claim.report);
     let report = match look::wanted(&claim, before.as_ref(), now) {
