@@ -5,7 +5,7 @@
 use crate::say;
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,12 +23,22 @@ pub async fn run(listen: SocketAddr, folder: Option<PathBuf>) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| say::text("cli.sink.listen", &[("address", &listen.to_string())]))?;
-    let mut number = 0u64;
+    // Files of an earlier run stay: counting goes on behind them.
+    let mut number = folder.as_deref().map_or(0, last_number);
     loop {
         let (stream, _) = listener.accept().await?;
         number += 1;
         tokio::spawn(serve(stream, number, folder.clone()));
     }
+}
+
+/// The highest session number among the files of `folder`.
+fn last_number(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| file.file_name().to_str()?.split_once('-')?.0.parse().ok())
+        .max()
+        .unwrap_or(0)
 }
 
 async fn serve(stream: TcpStream, number: u64, folder: Option<PathBuf>) -> Result<()> {
@@ -76,5 +86,21 @@ async fn message(wire: &mut BufReader<TcpStream>) -> Result<Vec<u8>> {
             return Ok(message);
         }
         message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_an_earlier_run_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(last_number(&folder.path().join("not-there")), 0);
+        assert_eq!(last_number(folder.path()), 0);
+        for name in ["000002-001.eml", "000011-002.eml", "000003-009.eml", "notes.txt", "x-1.eml"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(last_number(folder.path()), 11);
     }
 }

@@ -227,7 +227,7 @@ pub(crate) async fn import(
         Some("merge") => ImportMode::Merge,
         Some(_) => return Err(Problem::malformed(Text::new("api.recipients.mode"))),
     };
-    let rows = csv_file::read(&file, params.charset.as_deref(), &domain)?;
+    let csv_file::Listed { rows, lines } = csv_file::read(&file, params.charset.as_deref(), &domain)?;
     let percent = admin
         .desk
         .live()
@@ -239,6 +239,7 @@ pub(crate) async fn import(
         tenant: tenant.id,
         domain: domain.clone(),
         rows,
+        lines,
         mode,
         guard: if params.force { Guard::Overridden } else { Guard::Percent(percent) },
         actor: caller.name().to_owned(),

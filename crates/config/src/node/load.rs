@@ -202,6 +202,13 @@ fn check_listener(p: &mut Problems<'_>, mut section: Section<'_, '_>, seen: &mut
     {
         section.tell(p, "tls", tls.at, ProblemKind::Conflict, Text::new("check.node.listener-tls"));
     }
+    let is_clear = !tls.as_ref().is_some_and(|t| t.value);
+    if let Some(open) = address
+        .as_ref()
+        .filter(|a| role == Some(ListenerRole::Api) && is_clear && !a.value.ip().is_loopback())
+    {
+        section.tell(p, "address", open.at, ProblemKind::Conflict, Text::new("check.node.api-in-clear"));
+    }
     section.finish(p);
     let (address, role) = (address?, role?);
     let tls = role == ListenerRole::Submissions || tls.is_some_and(|t| t.value);

@@ -237,3 +237,24 @@ fn problems_of_the_node_file_speak_both_languages() {
         "読み取れません: ファイルまたはフォルダーがありません。"
     );
 }
+
+/// The API carries keys: on the network it speaks TLS.
+#[test]
+fn the_api_is_not_in_clear_on_the_network() {
+    let listener = |address: &str, role: &str, more: &str| format!("[[listeners]]\naddress = \"{address}\"\nrole = \"{role}\"\n{more}");
+    for open in ["0.0.0.0:8443", "[::]:8443", "192.0.2.1:8443"] {
+        check(&listener(open, "api", ""), &[("2: listeners[0].address", ProblemKind::Conflict)]);
+        check(
+            &listener(open, "api", "tls = false\n"),
+            &[("2: listeners[0].address", ProblemKind::Conflict)],
+        );
+    }
+    for fine in [
+        listener("127.0.0.1:8443", "api", ""),
+        listener("[::1]:8443", "api", ""),
+        listener("0.0.0.0:8443", "api", "tls = true\n"),
+        listener("0.0.0.0:8080", "web", ""),
+    ] {
+        assert!(Node::from_toml(&fine, Path::new("/here")).is_ok(), "{fine}");
+    }
+}

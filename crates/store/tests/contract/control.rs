@@ -407,6 +407,7 @@ fn import(tenant: TenantId, rows: Vec<RecipientRow>, mode: ImportMode, at: Times
         tenant,
         domain: name("a.example"),
         rows,
+        lines: Vec::new(),
         mode,
         guard: Guard::Percent(10),
         actor: "ann".into(),

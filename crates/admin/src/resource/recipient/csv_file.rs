@@ -17,14 +17,29 @@ const CELL_LETTERS_MAX: usize = 4_096;
 /// More problems than these are not told.
 const PROBLEMS_MAX: usize = 1_000;
 
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Rows in their order.
+    pub(super) rows: Vec<RecipientRow>,
+    /// The line of the file where each row begins, from 1.
+    pub(super) lines: Vec<u64>,
+}
+
 /// Reads a file.
-pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Result<Vec<RecipientRow>, Problem> {
+pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Result<Listed, Problem> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", Text::new("api.file.size")));
     }
     let text = decode(bytes, charset)?;
     if text.contains('\0') {
         return Err(Problem::malformed(Text::new("api.file.nul")));
+    }
+    if let Some(line) = open_quote(&text) {
+        return Err(Problem::rows(vec![RowProblem {
+            line,
+            text: Text::new("api.file.open-quote"),
+        }]));
     }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader
@@ -42,7 +57,9 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
     if !names.iter().any(|n| n == "address") {
         return Err(Problem::malformed(Text::new("api.file.no-address")));
     }
-    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    let (mut rows, mut lines, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let mut places = Places::new(&text);
+    let mut line_at = |position: Option<&csv::Position>| places.line_at(position.map_or(0, csv::Position::byte));
     for record in reader.records() {
         if rows.len() >= ROWS_MAX {
             return Err(Problem::new(
@@ -52,25 +69,72 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, domain: &Domain) -> Resu
             ));
         }
         match record
-            .map_err(|e| {
-                (
-                    e.position().map_or(0, csv::Position::line),
-                    Text::new("api.file.form").with("why", e.to_string()),
-                )
-            })
+            .map_err(|e| (line_at(e.position()), Text::new("api.file.form").with("why", e.to_string())))
             .and_then(|r| {
-                let line = r.position().map_or(0, csv::Position::line);
-                row(&names, &r, domain).map_err(|text| (line, text))
+                let line = line_at(r.position());
+                row(&names, &r, domain).map(|row| (line, row)).map_err(|text| (line, text))
             }) {
-            Ok(row) => rows.push(row),
+            Ok((line, row)) => {
+                lines.push(line);
+                rows.push(row);
+            }
             Err((line, text)) if wrong.len() < PROBLEMS_MAX => wrong.push(RowProblem { line, text }),
             Err(_) => {}
         }
     }
     if wrong.is_empty() {
-        return Ok(rows);
+        return Ok(Listed { rows, lines });
     }
     Err(Problem::rows(wrong))
+}
+
+/// The line in which a quoted cell begins that never ends: the file was cut off, and reading on would take its rest for one cell.
+fn open_quote(text: &str) -> Option<u64> {
+    let (mut line, mut opened, mut is_cell_start, mut is_after_quote) = (1, None, true, false);
+    for octet in text.bytes() {
+        if opened.is_some() && !is_after_quote {
+            is_after_quote = octet == b'"';
+        } else {
+            match octet {
+                // Two in a row stand for one; one at the start of a cell opens it.
+                b'"' if is_after_quote => is_after_quote = false,
+                b'"' if is_cell_start => opened = Some(line),
+                _ => (opened, is_after_quote) = (None, false),
+            }
+            is_cell_start = opened.is_none() && matches!(octet, b',' | b'\n' | b'\r');
+        }
+        line += u64::from(octet == b'\n');
+    }
+    opened.filter(|_| !is_after_quote)
+}
+
+/// Lines of a text, asked for in ascending order.
+struct Places<'t> {
+    octets: &'t [u8],
+    at: usize,
+    line: u64,
+}
+
+impl<'t> Places<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            octets: text.as_bytes(),
+            at: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of the row behind `octet`: ends of lines that the reader has not passed yet (CRLF, empty lines) are before it.
+    fn line_at(&mut self, octet: u64) -> u64 {
+        let start = usize::try_from(octet).unwrap_or(usize::MAX);
+        while let Some(next) = self.octets.get(self.at)
+            && (self.at < start || matches!(next, b'\r' | b'\n'))
+        {
+            self.line += u64::from(*next == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, Problem> {
@@ -200,14 +264,14 @@ mod tests {
             [b"\xef\xbb\xbf", text.as_bytes()].concat(),
             cp932.into_owned(),
         ] {
-            let rows = read(&bytes, None, &domain()).unwrap();
-            assert_eq!(rows.len(), 2);
+            let Listed { rows, lines } = read(&bytes, None, &domain()).unwrap();
+            assert_eq!((rows.len(), lines), (2, vec![2, 3]));
             assert_eq!((rows[0].local.as_str(), rows[0].display_name.as_str()), ("taro", "山田太郎"));
             assert_eq!(rows[0].aliases, ["yamada", "t.yamada"]);
             assert!(rows[0].enabled && !rows[1].enabled);
             let again = write(&domain(), &rows);
             assert!(String::from_utf8_lossy(&again).contains("'=SUM(A1)"));
-            assert_eq!(read(&again, None, &domain()).unwrap(), rows);
+            assert_eq!(read(&again, None, &domain()).unwrap().rows, rows);
         }
     }
 
@@ -216,6 +280,13 @@ mod tests {
         let text = "address,enabled\ntaro@example.com,maybe\nx@other.example,\nnoaddress,\ngood@example.com,\n";
         let problem = read(text.as_bytes(), None, &domain()).unwrap_err();
         assert_eq!(problem.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 4]);
+        let windows = "address,display_name\r\n\r\na@example.com,\"two\r\nlines\"\r\nx@other.example,\r\n\r\ny@other.example,\r\n";
+        let problem = read(windows.as_bytes(), None, &domain()).unwrap_err();
+        assert_eq!(
+            problem.rows.iter().map(|r| r.line).collect::<Vec<_>>(),
+            [5, 7],
+            "CRLF, empty lines, a cell of two lines"
+        );
         for (bad, word) in [
             ("mail,name\n", "unknown column"),
             ("display_name\nx\n", "address"),
@@ -226,5 +297,20 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_cut_off_in_a_cell_is_not_a_list() {
+        let check = |text: &str, expect: Option<u64>| assert_eq!(open_quote(text), expect, "{text:?}");
+        check("address,name\na@b,\"x", Some(2));
+        check("address,name\r\na@b,\"x\"\"\r\nc@d,y\r\n", Some(2));
+        check("address,name\na@b,\"x\"\n\"", Some(3));
+        check("address,name\na@b,\"x\"", None);
+        check("address,name\na@b,\"x \"\"y\"\"\"\n", None);
+        check("address,name\na@b,5\" pipe\n", None);
+        check("address,name\na@b,\"\"\n", None);
+        check("", None);
+        let problem = read(b"address,display_name\ntaro@example.com,\"x", None, &domain()).unwrap_err();
+        assert_eq!(problem.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2]);
     }
 }

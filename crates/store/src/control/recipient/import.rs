@@ -54,6 +54,8 @@ pub struct Import {
     pub domain: Domain,
     /// Rows in the order of the file.
     pub rows: Vec<RecipientRow>,
+    /// Where each row begins in the file; empty: there is no file, rows are counted.
+    pub lines: Vec<u64>,
     /// Replace or merge.
     pub mode: ImportMode,
     /// Guard.
@@ -208,6 +210,7 @@ pub fn restore(
         tenant,
         domain: domain.clone(),
         rows,
+        lines: Vec::new(),
         mode: ImportMode::Replace,
         guard: Guard::Overridden,
         actor: actor.to_owned(),
@@ -262,7 +265,10 @@ fn check_rows(import: &Import) -> Vec<RowProblem> {
     let mut problems = Vec::new();
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(import.rows.len());
     for (i, row) in import.rows.iter().enumerate() {
-        let number = i + 1;
+        let number = import
+            .lines
+            .get(i)
+            .map_or(i + 1, |line| usize::try_from(*line).unwrap_or(usize::MAX));
         let mut tell = |text: Text| {
             if problems.len() < PROBLEMS_MAX {
                 problems.push(RowProblem { row: number, text });
