@@ -108,7 +108,6 @@ fn without_proof(url: &str) -> (String, Proof) {
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=') {
             Some(("sslmode", "verify-full" | "verify-ca")) => {
-                kept.push("sslmode=require");
                 if proof == Proof::None {
                     proof = Proof::Full { roots: None };
                 }
@@ -120,6 +119,11 @@ fn without_proof(url: &str) -> (String, Proof) {
             }
             Some(_) | None => kept.push(pair),
         }
+    }
+    // Whoever wants the server proven does not want to go on in clear because it, or someone in between, offers no TLS.
+    if proof != Proof::None {
+        kept.retain(|pair| !pair.starts_with("sslmode="));
+        kept.push("sslmode=require");
     }
     (format!("{base}?{}", kept.join("&")), proof)
 }

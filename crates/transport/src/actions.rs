@@ -200,9 +200,12 @@ pub(crate) async fn run_kept(desk: Arc<Desk>, mut kept: mpsc::Receiver<Kept>) {
                     tenant: None,
                     domains: None,
                 };
-                act(&desk, Selection::Entries(vec![key]), &everyone, action, &actor)
-                    .await
-                    .map(|_| ())
+                let wish = Wish {
+                    action,
+                    actor,
+                    whose: Whose::Everyones,
+                };
+                act_on(&desk, Selection::Entries(vec![key]), &everyone, &wish).await.map(|_| ())
             }
             Some(Kept::Resume) => resume_waiting(&desk).await,
         };
@@ -224,7 +227,13 @@ async fn resume_waiting(desk: &Arc<Desk>) -> Result<(), ActionError> {
         tenant: None,
         domains: None,
     };
-    act(desk, Selection::Filter(Box::new(filter)), &everyone, Action::RetryNow, "system")
+    // Each node resumes its own.
+    let wish = Wish {
+        action: Action::RetryNow,
+        actor: "system".into(),
+        whose: Whose::Ours,
+    };
+    act_on(desk, Selection::Filter(Box::new(filter)), &everyone, &wish)
         .await
         .map(|_| ())
 }
@@ -251,22 +260,52 @@ fn count_of(n: usize) -> Result<u64, ActionError> {
     Ok(u64::try_from(n).unwrap_or(u64::MAX))
 }
 
+/// What is to be done, for whom, to whose entries.
+struct Wish {
+    action: Action,
+    actor: String,
+    whose: Whose,
+}
+
+/// Entries of which nodes an action is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Of every node: those of others are left to them.
+    Everyones,
+    /// Of this node.
+    Ours,
+}
+
 /// Does `action` to the selected entries within the scope. `actor` stands in tracking (`admin@example.com`, `api key ops`).
+/// It goes on to its end when the caller no longer waits: the entries that it has in hands must come out of them.
 ///
 /// # Errors
 /// [`ActionError`]; what was done until then stays done.
 pub async fn act(desk: &Arc<Desk>, selection: Selection, scope: &Scope, action: Action, actor: &str) -> Result<ActionCounts, ActionError> {
-    check(desk, scope, &action).await?;
+    let (at, scope) = (Arc::clone(desk), scope.clone());
+    let wish = Wish {
+        action,
+        actor: actor.to_owned(),
+        whose: Whose::Everyones,
+    };
+    match tokio::spawn(async move { act_on(&at, selection, &scope, &wish).await }).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(StoreError::Engine(format!("the action broke off: {error}")).into()),
+    }
+}
+
+async fn act_on(desk: &Arc<Desk>, selection: Selection, scope: &Scope, wish: &Wish) -> Result<ActionCounts, ActionError> {
+    check(desk, scope, &wish.action).await?;
     let mut counts = ActionCounts::default();
     match selection {
         Selection::Message(queue_id) => {
             let entries = of_message(desk, queue_id, None, scope).await?;
-            chunk(desk, entries, &action, actor, &mut counts).await?;
+            chunk(desk, entries, wish, &mut counts).await?;
         }
         Selection::Entries(list) => {
             for (queue_id, numbers) in by_message(&list) {
                 let entries = of_message(desk, queue_id, Some(&numbers), scope).await?;
-                chunk(desk, entries, &action, actor, &mut counts).await?;
+                chunk(desk, entries, wish, &mut counts).await?;
             }
         }
         Selection::Filter(filter) => {
@@ -276,7 +315,7 @@ pub async fn act(desk: &Arc<Desk>, selection: Selection, scope: &Scope, action: 
                 let rows = desk.store.mail.queue_page(filter.clone(), after, CHUNK_ENTRIES).await?;
                 let is_last = rows.len() < CHUNK_ENTRIES;
                 after = rows.last().map(|r| (r.entry.queue_id, r.entry.number)).or(after);
-                chunk(desk, rows.into_iter().map(|r| r.entry).collect(), &action, actor, &mut counts).await?;
+                chunk(desk, rows.into_iter().map(|r| r.entry).collect(), wish, &mut counts).await?;
                 if is_last {
                     // An empty filter is an answer, not a mistake.
                     return Ok(counts);
@@ -330,9 +369,13 @@ async fn check_next_hop(desk: &Desk, text: &str) -> Result<(), ActionError> {
     }
 }
 
-async fn chunk(desk: &Arc<Desk>, entries: Vec<Entry>, action: &Action, actor: &str, counts: &mut ActionCounts) -> Result<(), ActionError> {
-    counts.matched += u64::try_from(entries.len()).unwrap_or(0);
-    let (entries, others) = errand::apart(desk, entries).await?;
+async fn chunk(desk: &Arc<Desk>, entries: Vec<Entry>, wish: &Wish, counts: &mut ActionCounts) -> Result<(), ActionError> {
+    let (action, actor) = (&wish.action, wish.actor.as_str());
+    let (entries, mut others) = errand::apart(desk, entries).await?;
+    if wish.whose == Whose::Ours {
+        others.clear();
+    }
+    counts.matched += u64::try_from(entries.len() + others.len()).unwrap_or(0);
     let mut claimed: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         match claim(desk, (entry.queue_id, entry.number), action, actor).await {

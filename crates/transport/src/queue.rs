@@ -250,6 +250,17 @@ impl QueueHandle {
         self.keep_actions(kept);
     }
 
+    /// As [`Queue::let_go`], of those that are in the hands of this job.
+    pub(crate) fn let_go_of(&self, job: u64, keys: impl Iterator<Item = claim::EntryKey>) {
+        let kept = {
+            let mut state = self.state();
+            keys.map(|key| (key, state.claims.release_of(key, job)))
+                .filter(|(_, actions)| !actions.is_empty())
+                .collect()
+        };
+        self.keep_actions(kept);
+    }
+
     /// Actions that waited for the end of an attempt are done now.
     pub(crate) fn keep_actions(&self, kept: Vec<(claim::EntryKey, Vec<KeptAction>)>) {
         for (key, actions) in kept {

@@ -192,7 +192,6 @@ pub(crate) async fn act(
         return Ok(Json(ActionView::dry(matched)));
     }
     let about = format!("{selection:?}").chars().take(1_000).collect::<String>();
-    let counts = actions::act(&admin.desk, selection, &scope, action, caller.name()).await?;
     let mut entry = caller.audit(
         scope.tenant.unwrap_or(TenantId::OPERATOR),
         admin.desk.now(),
@@ -201,12 +200,23 @@ pub(crate) async fn act(
         &order.action,
     );
     entry.reason = order.text.unwrap_or_default();
-    entry.changes = vec![
-        audit::Change::new("selection", None, Some(about)),
-        audit::Change::new("entries", Some(counts.matched.to_string()), Some(counts.done.to_string())),
-    ];
-    admin.desk.store.write(move |tx| audit::append(tx, &entry)).await?;
-    Ok(Json(counts.into()))
+    entry.changes = vec![audit::Change::new("selection", None, Some(about))];
+    let (desk, actor) = (Arc::clone(&admin.desk), caller.name().to_owned());
+    // To its end, with its line in the audit, also when the client no longer waits.
+    let done = tokio::spawn(async move {
+        let outcome = actions::act(&desk, selection, &scope, action, &actor).await;
+        let told = match &outcome {
+            Ok(counts) => (counts.matched.to_string(), counts.done.to_string()),
+            Err(error) => ("?".into(), error.to_string()),
+        };
+        entry.changes.push(audit::Change::new("entries", Some(told.0), Some(told.1)));
+        desk.store.write(move |tx| audit::append(tx, &entry)).await?;
+        outcome.map_err(Problem::from)
+    });
+    match done.await {
+        Ok(outcome) => Ok(Json(outcome?.into())),
+        Err(error) => Err(Problem::internal(&error)),
+    }
 }
 
 fn action_of(order: &ActionOrder) -> Result<Action, Problem> {

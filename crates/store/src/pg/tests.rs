@@ -18,11 +18,31 @@ fn the_proof_of_the_server_is_read_from_the_address() {
     );
     check(
         "postgresql://a@b/c?sslrootcert=%2Fetc%2Froots.pem&sslmode=verify-full&connect_timeout=3",
-        "postgresql://a@b/c?sslmode=require&connect_timeout=3",
+        "postgresql://a@b/c?connect_timeout=3&sslmode=require",
         Proof::Full {
             roots: Some("/etc/roots.pem".into()),
         },
     );
+}
+
+#[test]
+fn roots_alone_do_not_go_on_in_clear() {
+    let check = |url: &str| {
+        let (plain, proof) = without_proof(url);
+        assert_eq!(
+            (plain.as_str(), proof),
+            (
+                "postgresql://a@b/c?sslmode=require",
+                Proof::Full {
+                    roots: Some("/r.pem".into())
+                }
+            ),
+            "{url}"
+        );
+    };
+    check("postgresql://a@b/c?sslrootcert=/r.pem");
+    check("postgresql://a@b/c?sslmode=prefer&sslrootcert=/r.pem");
+    check("postgresql://a@b/c?sslrootcert=/r.pem&sslmode=disable");
 }
 
 #[test]

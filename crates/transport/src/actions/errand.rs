@@ -25,6 +25,8 @@ const ERRANDS_MAX: usize = 256;
 const SIDE_BY_SIDE: usize = 32;
 /// When they are looked for again after a failure, or after one whose entry another action had in hands.
 const AGAIN: Duration = Duration::from_secs(2);
+/// When they are looked for without a wake.
+const LOOK: Duration = Duration::from_secs(30);
 /// So old, nobody waits for it any more and no node was there to do it.
 const AGE_MAX: Duration = Duration::from_secs(86_400);
 
@@ -107,7 +109,8 @@ pub(crate) async fn run(desk: Arc<Desk>) {
                     return desk.shutdown.requested().await;
                 }
             }
-            () = desk.clock.sleep(AGAIN), if !is_over => {}
+            // A wake can be lost when the entries change hands at that moment.
+            () = desk.clock.sleep(if is_over { LOOK } else { AGAIN }) => {}
         }
     }
 }
@@ -167,11 +170,16 @@ async fn run_one(desk: &Arc<Desk>, errand: &Errand) -> Option<Outcome> {
         domains: None,
     };
     let key = (errand.queue_id, errand.number);
-    match Box::pin(act(desk, Selection::Entries(vec![key]), &everyone, action, &errand.actor)).await {
+    // Kept in memory it would be lost with this node: it stays open until the attempt has ended.
+    if desk.queue.state().claims.is_attempted(key) {
+        return None;
+    }
+    match act(desk, Selection::Entries(vec![key]), &everyone, action, &errand.actor).await {
         Ok(ActionCounts { done: 1.., .. }) => Some(Outcome::Done),
-        Ok(ActionCounts { after_attempt: 1.., .. }) => Some(Outcome::Kept),
+        Ok(ActionCounts { after_attempt: 1.., .. }) => None,
         Ok(ActionCounts { not_applicable: 1.., .. }) => Some(Outcome::NotApplicable),
-        Ok(ActionCounts { busy: 1.., .. }) | Err(ActionError::Store(StoreError::LeaseLost)) => None,
+        Ok(ActionCounts { busy: 1.., .. })
+        | Err(ActionError::Store(StoreError::LeaseLost | StoreError::Unavailable(_) | StoreError::Unknown | StoreError::Full)) => None,
         Ok(_) | Err(ActionError::NotFound) => Some(Outcome::Gone),
         Err(error) => {
             tracing::error!(%error, queue_id = %errand.queue_id, "an errand of another node failed");

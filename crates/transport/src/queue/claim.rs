@@ -10,13 +10,16 @@ use std::collections::{HashMap, HashSet};
 /// An entry's name.
 pub type EntryKey = (QueueId, u32);
 
+/// Number of no job.
+const OURS: u64 = 0;
+
 /// In whose hands.
 #[derive(Debug)]
 enum Claim<A> {
     /// In memory, waits for its turn in the job with this number.
     Ready(u64),
-    /// Being attempted, or its outcome is being written. Actions wait for the end.
-    Attempt(Vec<A>),
+    /// Being attempted in the job with this number ([`OURS`]: by the queue itself), or its outcome is being written. Actions wait for the end.
+    Attempt(u64, Vec<A>),
     /// A person's action is being written.
     Action,
 }
@@ -73,10 +76,10 @@ impl<A> Claims<A> {
     pub fn begin(&mut self, key: EntryKey, job: u64) -> bool {
         match self.held.get_mut(&key) {
             Some(Claim::Ready(number)) if *number == job => {
-                self.held.insert(key, Claim::Attempt(Vec::new()));
+                self.held.insert(key, Claim::Attempt(job, Vec::new()));
                 true
             }
-            Some(Claim::Ready(_) | Claim::Attempt(_) | Claim::Action) | None => false,
+            Some(Claim::Ready(_) | Claim::Attempt(..) | Claim::Action) | None => false,
         }
     }
 
@@ -84,11 +87,11 @@ impl<A> Claims<A> {
     #[must_use]
     pub fn put_back(&mut self, key: EntryKey, job: u64) -> Vec<A> {
         match self.held.get_mut(&key) {
-            Some(Claim::Attempt(kept)) if kept.is_empty() => {
+            Some(Claim::Attempt(_, kept)) if kept.is_empty() => {
                 self.held.insert(key, Claim::Ready(job));
                 Vec::new()
             }
-            Some(Claim::Attempt(_)) => self.release(key),
+            Some(Claim::Attempt(..)) => self.release(key),
             Some(Claim::Ready(_) | Claim::Action) | None => Vec::new(),
         }
     }
@@ -100,7 +103,7 @@ impl<A> Claims<A> {
                 self.held.insert(key, Claim::Action);
                 ActionClaim::Granted
             }
-            Some(Claim::Attempt(kept)) => {
+            Some(Claim::Attempt(_, kept)) => {
                 kept.push(action);
                 ActionClaim::Kept
             }
@@ -125,10 +128,10 @@ impl<A> Claims<A> {
         }
         match self.held.get(&key) {
             None | Some(Claim::Ready(_)) => {
-                self.held.insert(key, Claim::Attempt(Vec::new()));
+                self.held.insert(key, Claim::Attempt(OURS, Vec::new()));
                 Ok(())
             }
-            Some(Claim::Attempt(_) | Claim::Action) => Err(InHands),
+            Some(Claim::Attempt(..) | Claim::Action) => Err(InHands),
         }
     }
 
@@ -158,15 +161,24 @@ impl<A> Claims<A> {
             self.left.insert(key);
         }
         match self.held.remove(&key) {
-            Some(Claim::Attempt(kept)) => kept,
+            Some(Claim::Attempt(_, kept)) => kept,
             Some(Claim::Ready(_) | Claim::Action) | None => Vec::new(),
+        }
+    }
+
+    /// As [`Claims::release`], if the entry is in the hands of this job and no other.
+    #[must_use]
+    pub fn release_of(&mut self, key: EntryKey, job: u64) -> Vec<A> {
+        match self.held.get(&key) {
+            Some(Claim::Ready(number) | Claim::Attempt(number, _)) if *number == job => self.release(key),
+            Some(Claim::Ready(_) | Claim::Attempt(..) | Claim::Action) | None => Vec::new(),
         }
     }
 
     /// Whether the entry is being attempted.
     #[must_use]
     pub fn is_attempted(&self, key: EntryKey) -> bool {
-        matches!(self.held.get(&key), Some(Claim::Attempt(_)))
+        matches!(self.held.get(&key), Some(Claim::Attempt(..)))
     }
 
     /// Entries in hands.

@@ -55,6 +55,7 @@ pub(crate) async fn run(desk: Arc<Desk>) {
 
 /// What a job leaves behind when its attempt panics.
 struct Left {
+    number: u64,
     queue_id: QueueId,
     tenant: TenantId,
     lane: LaneId,
@@ -67,6 +68,7 @@ impl Left {
     fn of(job: &Job) -> Self {
         let numbers = job.entries.iter().map(|e| e.number).collect();
         Self {
+            number: job.number,
             queue_id: job.queue_id,
             tenant: job.tenant,
             lane: job.lane,
@@ -78,7 +80,8 @@ impl Left {
 
     fn give_up(self, desk: &Desk) {
         let now = desk.now();
-        desk.queue.let_go(self.numbers.iter().map(|n| (self.queue_id, *n)));
+        // Some of them may go their own way in another job by now.
+        desk.queue.let_go_of(self.number, self.numbers.iter().map(|n| (self.queue_id, *n)));
         let mut state = desk.queue.state();
         state.share_ended(self.tenant, self.lane, self.class, self.held_bytes, now);
         state.lanes.note(self.lane, self.tenant, now.after(PANICKED_LOOK));

@@ -241,3 +241,73 @@ async fn an_action_asked_of_one_node_is_done_by_another() {
     other.wait(1).await;
     a.event(id, "delivery", is_delivered).await;
 }
+
+/// Whoever asked hangs up in the middle: the action goes on, and nothing stays in its hands.
+#[tokio::test]
+async fn an_action_goes_on_without_its_caller() {
+    let peer = Peer::start(reply(Stage::Mail, "451 4.3.0 later")).await;
+    let house = House::build(Plan::new().tenant(1, "example.com", vec![row(peer.address, 10)]));
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(
+            house
+                .accept(1, Direction::Inbound, "boss@example.com", &["b@example.com"], BODY)
+                .await,
+        );
+    }
+    for id in &ids {
+        house.event(*id, "deferral", is_deferred).await;
+    }
+    peer.script(|s| *s = Script::default());
+    let mut asked = std::pin::pin!(actions::act(
+        &house.desk,
+        Selection::Filter(Box::default()),
+        &EVERYONE,
+        Action::RetryNow,
+        "tester"
+    ));
+    // Polled until it has begun, then dropped.
+    std::future::poll_fn(|context| {
+        assert!(asked.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(asked);
+    peer.wait(ids.len()).await;
+}
+
+/// One job whose recipients go two ways: the panic of the one leaves the other in the hands of its attempt.
+#[tokio::test]
+async fn a_panic_does_not_let_go_of_what_goes_its_own_way() {
+    let slow = Peer::start(script(Stage::Mail, Act::Stall(Duration::from_millis(1_500)))).await;
+    let other = Peer::start(script(Stage::AfterDot, Act::Stall(Duration::from_secs(6)))).await;
+    let faults: Arc<Faults> = Arc::default();
+    let own = Arc::clone(&faults);
+    let plan = Plan::new().tenant(1, "example.com", vec![row(slow.address, 10)]);
+    let house = House::build(plan.store(move |dir, clock| Faulty::before(embedded(dir, clock), &own)));
+    let next = other.address.to_string();
+    house
+        .accept_with(
+            1,
+            Direction::Inbound,
+            "boss@example.com",
+            &["a@example.com", "b@example.com"],
+            BODY,
+            |a| {
+                a.entries[1].forced_next_hop = Some(next.clone());
+            },
+        )
+        .await;
+    other.wait(1).await;
+    faults.lease_panics.store(true, Ordering::Release);
+    while faults.lease_panics.load(Ordering::Acquire) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    slow.script(|s| *s = Script::default());
+    for _ in 0..11 {
+        house.clock.advance(Duration::from_secs(31));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    slow.wait(1).await;
+    assert_eq!(other.taken().len(), 1, "the first copy still waits for its reply");
+}
