@@ -8,14 +8,17 @@
 mod apply;
 pub(crate) mod errand;
 mod explain;
+mod kept;
 
 pub use explain::explain;
+pub use kept::KeptAction;
+pub(crate) use kept::{Kept, run_kept};
 
 use crate::Desk;
 use crate::delivery::route::parse_next_hop;
 use crate::queue::claim::{ActionClaim, EntryKey};
 use mail::text::Text;
-use mail::{QueueId, Reason, TenantId, Timestamp};
+use mail::{QueueId, TenantId, Timestamp};
 use net::guard::Forbidden;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,9 +26,8 @@ use std::time::Duration;
 use store::StoreError;
 use store::control::ControlError;
 use store::control::pause::{self, Pause, PauseKind};
-use store::spool::{Entry, EntryFilter, EntryState};
+use store::spool::{Entry, EntryFilter};
 use store::tracking::Scope;
-use tokio::sync::mpsc;
 
 /// Entries of a filter that are worked on at a time.
 const CHUNK_ENTRIES: usize = 500;
@@ -166,76 +168,6 @@ pub struct Explanation {
     pub position: Option<u64>,
     /// Domain or next hop is paused since.
     pub paused_since: Option<Timestamp>,
-}
-
-/// An action that waits for the end of an attempt.
-#[derive(Clone, Debug)]
-pub struct KeptAction {
-    /// What.
-    pub action: Action,
-    /// Who.
-    pub actor: String,
-}
-
-/// Work for [`run_kept`].
-#[derive(Debug)]
-pub(crate) enum Kept {
-    /// An attempt has ended, now the action.
-    Action(EntryKey, KeptAction),
-    /// A pause of a next hop is over.
-    Resume,
-}
-
-/// Does what waited for the end of an attempt, until shutdown. One task of the queue.
-pub(crate) async fn run_kept(desk: Arc<Desk>, mut kept: mpsc::Receiver<Kept>) {
-    loop {
-        let next = tokio::select! {
-            () = desk.shutdown.requested() => return,
-            next = kept.recv() => next,
-        };
-        let result = match next {
-            None => return,
-            Some(Kept::Action(key, KeptAction { action, actor })) => {
-                let everyone = Scope {
-                    tenant: None,
-                    domains: None,
-                };
-                let wish = Wish {
-                    action,
-                    actor,
-                    whose: Whose::Everyones,
-                };
-                act_on(&desk, Selection::Entries(vec![key]), &everyone, &wish).await.map(|_| ())
-            }
-            Some(Kept::Resume) => resume_waiting(&desk).await,
-        };
-        match result {
-            // Delivered, failed or discarded meanwhile: nothing is left to act on.
-            Ok(()) | Err(ActionError::NotFound) => {}
-            Err(error) => tracing::error!(%error, "an action on the queue failed after an attempt"),
-        }
-    }
-}
-
-async fn resume_waiting(desk: &Arc<Desk>) -> Result<(), ActionError> {
-    let filter = EntryFilter {
-        reason: Some(Reason::Paused),
-        state: Some(EntryState::Queued),
-        ..EntryFilter::default()
-    };
-    let everyone = Scope {
-        tenant: None,
-        domains: None,
-    };
-    // Each node resumes its own.
-    let wish = Wish {
-        action: Action::RetryNow,
-        actor: "system".into(),
-        whose: Whose::Ours,
-    };
-    act_on(desk, Selection::Filter(Box::new(filter)), &everyone, &wish)
-        .await
-        .map(|_| ())
 }
 
 /// How many entries a selection is about, within the scope.
