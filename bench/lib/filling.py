@@ -61,13 +61,13 @@ def _operator_key(server):
 
 def _example(binary):
     """Builds the example beside the binary."""
-    release = os.path.dirname(os.path.abspath(binary))
+    target = os.path.dirname(os.path.dirname(os.path.abspath(binary)))
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = dict(os.environ, CARGO_TARGET_DIR=os.path.dirname(release))
+    environment = dict(os.environ, CARGO_TARGET_DIR=target)
     if os.environ.get("BENCH_FILL"):
         return os.environ["BENCH_FILL"]
     built = subprocess.run(
         [os.environ.get("CARGO", "cargo"), "build", "--release", "-q", "-p", "store", "--example", "store_fill"], cwd=here, env=environment)
     if built.returncode:
         raise SystemExit("store_fill was not built")
-    return os.path.join(release, "examples", "store_fill")
+    return os.path.join(target, "release", "examples", "store_fill")
