@@ -259,12 +259,12 @@ async fn an_action_goes_on_without_its_caller() {
         house.event(*id, "deferral", is_deferred).await;
     }
     peer.script(|s| *s = Script::default());
-    let mut asked = std::pin::pin!(actions::act(
+    let mut asked = Box::pin(actions::act(
         &house.desk,
         Selection::Filter(Box::default()),
         &EVERYONE,
         Action::RetryNow,
-        "tester"
+        "tester",
     ));
     // Polled until it has begun, then dropped.
     std::future::poll_fn(|context| {
