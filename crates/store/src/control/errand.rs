@@ -16,8 +16,6 @@ words! {
     Outcome {
         /// The entry was changed.
         Done = "done",
-        /// It is being attempted: done afterwards.
-        Kept = "kept",
         /// The action does not apply to it.
         NotApplicable = "not-applicable",
         /// It was gone.

@@ -76,7 +76,7 @@ pub(super) async fn entrust(
         match outcome {
             Some(Outcome::Done) => counts.done += 1,
             // The owner does it as soon as it may.
-            Some(Outcome::Kept) | None => counts.after_attempt += 1,
+            None => counts.after_attempt += 1,
             Some(Outcome::NotApplicable) => counts.not_applicable += 1,
             Some(Outcome::Gone) => {}
             Some(Outcome::Failed) => has_failed = true,
